@@ -1,4 +1,4 @@
-"""Document sharing metadata as values (TF-3 4.2.3). Frozen, typed, no XML: what the rules, the store and the policy read.
+"""Document sharing metadata as values (TF-3 4.2.3): frozen, typed, no XML. What rules, store and policy read.
 
 Times are DTM as submitted (`YYYY[MM[DD[hh[mm[ss]]]]]`, UTC). Identifiers are opaque and kept as submitted.
 """
@@ -12,7 +12,7 @@ from ihe.names import AssociationType, Status
 
 @dataclass(frozen=True, slots=True, order=True)
 class Coded:
-    """A code and its coding scheme, compared verbatim (TF-3 4.2.3.1.2). The display name is not part of its identity."""
+    """A code and its coding scheme, compared verbatim (TF-3 4.2.3.1.2). The display name is no part of its identity."""
 
     value: str
     scheme: str
