@@ -1,0 +1,189 @@
+"""What happened, in our words: one frozen Event per exchange, holding all its decisions.
+
+Holds ids and codes, never titles, document bytes or the assertion. Everything an ATNA message needs is here
+(ITI TF-2 3.20, 3.18.5, 3.42.5, 3.43.6): who, from where, about whom, why, which objects, how it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from ihe.errors import XdsError, clip
+from ihe.soap import Call
+from policy.facts import Clock, Decision, Peer, Refusal, Subject
+
+
+class Kind(StrEnum):
+    """What sort of event; intent and outcome of one exchange share its correlation."""
+
+    REFUSED = "refused"
+    FAILED = "failed"
+    QUERIED = "queried"
+    REGISTERING = "registering"
+    REGISTERED = "registered"
+    RESENT = "resend"
+    RELEASING = "releasing"
+    RELEASED = "released"
+    BLOCK_SET = "block-set"
+    BLOCK_LIFTED = "block-lifted"
+    NODE = "node"
+
+
+class Ending(StrEnum):
+    """How the delivery of one document ended. One word for audit, metrics and operators."""
+
+    COMPLETE = "complete"
+    REFUSED_BY_POLICY = "refused-by-policy"
+    CALLER_GONE = "caller-gone"
+    CALLER_TOO_SLOW = "caller-too-slow"
+    UP_CONNECT = "up-connect"
+    UP_TLS = "up-tls"
+    UP_NO_HEADERS = "up-no-headers"
+    UP_BAD_HEADERS = "up-bad-headers"
+    UP_BAD_ROOT = "up-bad-root"
+    UP_REFUSED = "up-refused"
+    UP_STALLED = "up-stalled"
+    UP_RESET = "up-reset"
+    UP_SHORT = "up-short"
+    UP_LONG = "up-long"
+    UP_HASH = "up-hash"
+    NOT_SENT = "not-sent"
+    OVERLOAD = "overload"
+    DRAINING = "draining"
+    BLOCKED = "blocked"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One document (or patient-level outcome, with empty ids) and what was decided about it."""
+
+    decision: Decision
+    entry_uuid: str = ""
+    repository_unique_id: str = ""
+    unique_id: str = ""
+    ending: Ending | None = None
+    bytes_sent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record of the audit trail. `subject` is None when nobody was proven."""
+
+    kind: Kind
+    transaction: str
+    at: datetime
+    wall: datetime
+    simulated: bool
+    correlation: str
+    message_id: str
+    listener: str
+    address: str
+    certificate: str
+    subject: Subject | None = None
+    patient_id: str = ""
+    policy: str = ""
+    """Version and generation of the policy decided on."""
+    reason: str = ""
+    """Reason code of a refusal or of a request-level decision."""
+    query_id: str = ""
+    query: str = ""
+    """The AdhocQueryRequest as received, for ATNA's ParticipantObjectQuery."""
+    submission_set_unique_id: str = ""
+    objects: tuple[Object, ...] = ()
+    errors: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """The constant part of every event of one exchange; its methods make the events."""
+
+    transaction: str
+    at: datetime
+    wall: datetime
+    simulated: bool
+    message_id: str
+    peer: Peer
+    policy: str = field(default="")
+
+    @classmethod
+    def begin(cls, call: Call, peer: Peer, clock: Clock) -> Exchange:
+        """Starts the exchange: the one `now` of the request is `exchange.at`."""
+        return cls(
+            transaction=call.action.transaction,
+            at=clock.now(),
+            wall=clock.wall(),
+            simulated=clock.simulated,
+            message_id=clip(call.message_id, 256),
+            peer=peer,
+        )
+
+    def under(self, policy: str) -> Exchange:
+        """The same exchange, deciding under this policy version and generation."""
+        return replace(self, policy=policy)
+
+    def event(self, kind: Kind, subject: Subject | None, patient_id: str = "") -> Event:
+        """A bare event of this exchange; callers add what they know with dataclasses.replace."""
+        return Event(
+            kind=kind,
+            transaction=self.transaction,
+            at=self.at,
+            wall=self.wall,
+            simulated=self.simulated,
+            correlation=self.peer.correlation,
+            message_id=self.message_id,
+            listener=self.peer.listener,
+            address=self.peer.address,
+            certificate=self.peer.certificate,
+            subject=subject,
+            patient_id=patient_id,
+            policy=self.policy,
+        )
+
+    def refused(self, refusal: Refusal) -> Event:
+        """Rows A1-A9: a fault is about to be sent."""
+        return replace(self.event(Kind.REFUSED, refusal.subject), reason=refusal.reason.value, note=refusal.note)
+
+    def failed(self, subject: Subject, errors: Sequence[XdsError], reason: str = "", patient_id: str = "") -> Event:
+        """The request is answered with errors only."""
+        codes = tuple(error.code.value for error in errors)
+        return replace(self.event(Kind.FAILED, subject, patient_id), errors=codes, reason=reason)
+
+    def queried(self, subject: Subject, patient_id: str, query_id: str, query: str, objects: Sequence[Object]) -> Event:
+        """ITI-18: what was found, shown and hidden."""
+        bare = self.event(Kind.QUERIED, subject, patient_id)
+        return replace(bare, query_id=query_id, query=query, objects=tuple(objects))
+
+    def releasing(self, subject: Subject, patient_id: str, objects: Sequence[Object]) -> Event:
+        """ITI-43, before the first byte leaves."""
+        return replace(self.event(Kind.RELEASING, subject, patient_id), objects=tuple(objects))
+
+    def released(self, subject: Subject, patient_id: str, objects: Sequence[Object], note: str = "") -> Event:
+        """ITI-43, how each delivery ended."""
+        return replace(self.event(Kind.RELEASED, subject, patient_id), objects=tuple(objects), note=note)
+
+    def registering(self, subject: Subject, patient_id: str, submission: str, objects: Sequence[Object]) -> Event:
+        """ITI-42, durable before the commit."""
+        bare = self.event(Kind.REGISTERING, subject, patient_id)
+        return replace(bare, submission_set_unique_id=submission, objects=tuple(objects))
+
+    def registered(self, subject: Subject, patient_id: str, submission: str, resent: bool = False) -> Event:
+        """ITI-42, after the commit."""
+        bare = self.event(Kind.RESENT if resent else Kind.REGISTERED, subject, patient_id)
+        return replace(bare, submission_set_unique_id=submission)
+
+
+class Recorder(Protocol):
+    """The audit trail as transactions see it."""
+
+    def record(self, event: Event) -> None:
+        """Returns only when the event is durable. Raises RecordLost otherwise; then nothing may leave."""
+
+
+class RecordLost(Exception):
+    """The spool cannot be written: fail closed, before the first byte."""
