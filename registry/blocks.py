@@ -1,0 +1,208 @@
+"""The patients' blocks as the registry's database keeps them: read at the moment of decision, each change numbered.
+
+Implements policy.facts.Blocks. The number of a change is given under a lock that is held until it is committed, so that
+whoever sees number n sees every change up to n: a decision is still good if the number has not moved since.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from policy.blocks import Block, BlockKind, Setter
+from policy.facts import Basis, BlocksUnavailable
+from registry.engine import Database, StoreTrouble, Undone
+from registry.lineage import relatives
+from registry.patients import identity_set
+from registry.rows import instant, microseconds
+from registry.tables import block, block_history, block_journal, patient, patient_key
+
+_PERSON = (
+    sa.select(patient.c.survivor_key)
+    .where(patient.c.patient_key == sa.bindparam("key"), patient.c.patient_id == sa.bindparam("patient_id"))
+    .scalar_subquery()
+)
+"""One person's blocks stand under the survivor's key; a patient nobody registered for has blocks under its own."""
+_BLOCKS = sa.select(block.c.terms).where(
+    block.c.person_key == sa.func.coalesce(_PERSON, sa.bindparam("key", type_=sa.BigInteger))
+)
+_SEQUENCE = sa.select(block_journal.c.sequence).where(block_journal.c.id == 1)
+
+
+class BlockChange(StrEnum):
+    """What was done to a block."""
+
+    SET = "set"
+    LIFTED = "lifted"
+    EXTENDED = "extended"
+    """A new version of a blocked document came under the block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a block's history."""
+
+    sequence: int
+    at: datetime
+    by: str
+    change: BlockChange
+    block: Block
+
+
+class BlockRefused(Undone):
+    """A block that cannot be set or lifted: its id is taken by other terms, or names none. `str()` says which."""
+
+
+class BlockBook:
+    """The blocks of one registry database. Safe from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, patient_ids: Iterable[str]) -> Mapping[str, tuple[Block, ...]]:
+        """Blocks (in force or not) of each patient's whole identity set, by the CX asked.
+
+        Raises: BlocksUnavailable, also for one single block that cannot be read: part of the truth is not it.
+        """
+        try:
+            with self._database.reading() as connection:
+                return {each: tuple(_blocks(connection, each)) for each in patient_ids}
+        except (StoreTrouble, ValueError, KeyError) as trouble:
+            raise BlocksUnavailable(type(trouble).__name__) from trouble
+
+    def sequence(self) -> int:
+        """Number of the last change to any block, or to who is one person. Raises BlocksUnavailable."""
+        try:
+            with self._database.reading() as connection:
+                return int(connection.execute(_SEQUENCE).scalar_one())
+        except StoreTrouble as trouble:
+            raise BlocksUnavailable(str(trouble)) from trouble
+
+    def list(self, patient_id: str) -> tuple[Block, ...]:
+        """The blocks of one person, oldest first. Raises BlocksUnavailable."""
+        return tuple(sorted(self.of((patient_id,))[patient_id], key=lambda each: (each.valid_from, each.block_id)))
+
+    def set_block(self, new: Block, by: str, now: datetime) -> int:
+        """Sets a block; when this returns, no decision that starts later misses it. Returns the change's number.
+
+        A block of documents also covers what replaces, transforms or is appended to them, and what they replaced.
+        Setting the same block again changes nothing. Raises: BlockRefused where its id has other terms; StoreTrouble.
+        """
+        return self._database.write(lambda connection: _set(connection, new, by, now))
+
+    def lift(self, patient_id: str, block_id: str, by: str, now: datetime) -> int:
+        """Ends a block at `now`; the next decision no longer sees it in force. Returns the change's number.
+
+        Raises: BlockRefused where this person has no such block, or it has ended before; StoreTrouble.
+        """
+        return self._database.write(lambda connection: _lift(connection, patient_id, block_id, by, now))
+
+    def history(self, block_id: str) -> tuple[Change, ...]:
+        """Everything that was done to a block, oldest first. Raises StoreTrouble."""
+        lines = sa.select(block_history).where(block_history.c.block_id == block_id).order_by(block_history.c.sequence)
+        with self._database.reading() as connection:
+            return tuple(
+                Change(row.sequence, instant(row.at), row.by, BlockChange(row.change), from_terms(row.terms))
+                for row in connection.execute(lines)
+            )
+
+
+def extend(connection: Connection, identities: Iterable[str], now: datetime, by: str) -> None:
+    """Brings documents that were just tied to blocked ones under their blocks, in the transaction that tied them."""
+    people = frozenset(identities)
+    for old in _blocks(connection, min(people)):
+        if not old.documents:
+            continue
+        covered = relatives(connection, {patient_key(each) for each in people}, old.documents)
+        if covered != old.documents:
+            _write(connection, replace(old, documents=covered), BlockChange.EXTENDED, by, now)
+
+
+def _set(connection: Connection, new: Block, by: str, now: datetime) -> int:
+    people = identity_set(connection, new.patient_id)
+    if new.documents:
+        keys = {patient_key(each) for each in people}
+        new = replace(new, documents=relatives(connection, keys, new.documents))
+    for old in _blocks(connection, new.patient_id):
+        if old == new:
+            return int(connection.execute(_SEQUENCE).scalar_one())
+        if old.block_id == new.block_id:
+            raise BlockRefused(f"the block {new.block_id} has other terms already")
+    return _write(connection, new, BlockChange.SET, by, now)
+
+
+def _lift(connection: Connection, patient_id: str, block_id: str, by: str, now: datetime) -> int:
+    for old in _blocks(connection, patient_id):
+        if old.block_id == block_id and (old.valid_to is None or now < old.valid_to):
+            # One that was never in force is lifted from its first instant on.
+            end = max(now, old.valid_from + datetime.resolution)
+            return _write(connection, replace(old, valid_to=end), BlockChange.LIFTED, by, now)
+    raise BlockRefused(f"the patient has no block {block_id} to lift")
+
+
+def _write(connection: Connection, new: Block, change: BlockChange, by: str, now: datetime) -> int:
+    journal = block_journal.update().where(block_journal.c.id == 1).values(sequence=block_journal.c.sequence + 1)
+    sequence = int(connection.execute(journal.returning(block_journal.c.sequence)).scalar_one())
+    key = patient_key(new.patient_id)
+    person = connection.execute(
+        sa.select(patient.c.survivor_key).where(patient.c.patient_key == key, patient.c.patient_id == new.patient_id)
+    ).scalar()
+    row = {"person_key": key if person is None else person, "block_id": new.block_id, "terms": to_terms(new)}
+    where = (block.c.person_key == row["person_key"], block.c.block_id == new.block_id)
+    connection.execute(block.delete().where(*where))
+    connection.execute(block.insert(), row)
+    line = {"sequence": sequence, "at": microseconds(now), "by": by, "change": change.value}
+    connection.execute(block_history.insert(), {**line, "block_id": new.block_id, "terms": row["terms"]})
+    return sequence
+
+
+def _blocks(connection: Connection, patient_id: str) -> Iterable[Block]:
+    values = {"key": patient_key(patient_id), "patient_id": patient_id}
+    return [from_terms(terms) for terms in connection.execute(_BLOCKS, values).scalars()]
+
+
+def to_terms(each: Block) -> str:
+    """A block as its row keeps it."""
+    return json.dumps(
+        {
+            "block_id": each.block_id,
+            "kind": each.kind.value,
+            "patient_id": each.patient_id,
+            "set_by": each.set_by.value,
+            "valid_from": microseconds(each.valid_from),
+            "valid_to": None if each.valid_to is None else microseconds(each.valid_to),
+            "person": each.person,
+            "organisation": each.organisation,
+            "department": each.department,
+            "source": each.source,
+            "documents": sorted(each.documents),
+            "overridable_by": None if each.overridable_by is None else sorted(each.overridable_by),
+        },
+        sort_keys=True,
+    )
+
+
+def from_terms(terms: str) -> Block:
+    """The block of a row. Raises ValueError or KeyError for terms that this version cannot mean."""
+    read = json.loads(terms)
+    by = read["overridable_by"]
+    return Block(
+        block_id=read["block_id"],
+        kind=BlockKind(read["kind"]),
+        patient_id=read["patient_id"],
+        set_by=Setter(read["set_by"]),
+        valid_from=instant(read["valid_from"]),
+        valid_to=None if read["valid_to"] is None else instant(read["valid_to"]),
+        person=read["person"],
+        organisation=read["organisation"],
+        department=read["department"],
+        source=read["source"],
+        documents=frozenset(read["documents"]),
+        overridable_by=None if by is None else frozenset(Basis(each) for each in by),
+    )

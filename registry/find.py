@@ -1,0 +1,138 @@
+"""FindDocuments as SQL: one statement per shape (which filters, how many alternatives), built once, all values bound.
+
+Source: ITI TF-2 3.18.4.1.2.3.7.1 and 3.18.4.1.2.3.5. Statements are bounded in number: alternatives are filled up to
+powers of two, and the oldest shape is forgotten above SHAPES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from ihe.metadata import Coded
+from registry.rows import FACTS, LEAF, WITH_PATIENT
+from registry.statements import LIKE_ESCAPE, any_of, escape_like, numbers, padded
+from registry.stored_queries import FindDocuments, Period
+from registry.tables import OBJECT_TYPE_NUMBER, SEPARATOR, STATUS_NUMBER, document
+from registry.vocabulary import UNKNOWN, Vocabulary
+
+SHAPES = 512
+"""Statements kept: a few dozen shapes occur in practice, and SQLAlchemy's own cache of compiled ones holds 500."""
+
+_CODES = {
+    "class_codes": document.c.class_code,
+    "type_codes": document.c.type_code,
+    "practice_codes": document.c.practice_code,
+    "facility_codes": document.c.facility_code,
+    "format_codes": document.c.format_code,
+}
+_TIMES = {
+    "creation_time": document.c.creation_time,
+    "service_start": document.c.service_start,
+    "service_stop": document.c.service_stop,
+}
+_LISTS = {"event_codes": document.c.event_codes, "confidentiality_codes": document.c.confidentiality_codes}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a statement's text depends on."""
+
+    keys: int
+    statuses: int
+    types: int
+    """These three: one value, which is compared, or several (2), which are a list."""
+    leaf: bool
+    codes: tuple[str, ...]
+    begins: tuple[str, ...]
+    ends: tuple[str, ...]
+    lists: tuple[tuple[str, tuple[int, ...]], ...]
+    authors: int
+
+
+class FindStatements:
+    """Gives a query its statement and its values."""
+
+    def __init__(self, vocabulary: Vocabulary, on_sqlite: bool) -> None:
+        self._vocabulary = vocabulary
+        self._on_sqlite = on_sqlite
+        self._built = lru_cache(SHAPES)(self._build)
+
+    def of(self, query: FindDocuments, keys: Sequence[int], leaf: bool) -> tuple[sa.Select[Any], dict[str, Any]]:
+        """The statement for this shape of question, and the values for its binds."""
+        values: dict[str, Any] = {
+            "keys": self._bound(keys),
+            "statuses": self._bound([STATUS_NUMBER[status] for status in query.statuses]),
+            "types": self._bound([OBJECT_TYPE_NUMBER[each] for each in query.object_types]),
+        }
+        codes = tuple(name for name in _CODES if getattr(query, name))
+        for name in codes:
+            values[name] = numbers(self._vocabulary.numbers_of(getattr(query, name)), self._on_sqlite)
+        begins, ends = [], []
+        for name in _TIMES:
+            period: Period = getattr(query, name)
+            if period.begin is not None:
+                begins.append(name)
+                values[f"{name}_begin"] = period.begin
+            if period.end is not None:
+                ends.append(name)
+                values[f"{name}_end"] = period.end
+        lists = tuple((name, self._alternatives(name, getattr(query, name), values)) for name in _LISTS)
+        patterns = padded(query.author_persons, query.author_persons[0]) if query.author_persons else []
+        for number, pattern in enumerate(patterns):
+            text = escape_like(pattern, keep_wildcards=True)
+            values[f"author_{number}"] = f"%{SEPARATOR}{text}{SEPARATOR}%"
+        shape = Shape(
+            min(len(keys), 2),
+            min(len(query.statuses), 2),
+            min(len(query.object_types), 2),
+            leaf,
+            codes,
+            tuple(begins),
+            tuple(ends),
+            lists,
+            len(patterns),
+        )
+        return self._built(shape), values
+
+    def _bound(self, values: Sequence[int]) -> Any:
+        return values[0] if len(values) == 1 else numbers(sorted(values), self._on_sqlite)
+
+    def _one_of(self, column: sa.ColumnElement[int], name: str, size: int) -> sa.ColumnElement[bool]:
+        return column == sa.bindparam(name) if size == 1 else any_of(column, name, self._on_sqlite)
+
+    def _alternatives(
+        self, name: str, groups: tuple[tuple[Coded, ...], ...], values: dict[str, Any]
+    ) -> tuple[int, ...]:
+        """Binds each group of alternatives (all groups must match); returns how many each has."""
+        sizes = []
+        for group, codes in enumerate(groups):
+            known = padded(self._vocabulary.numbers_of(codes), UNKNOWN)
+            sizes.append(len(known))
+            for number, code in enumerate(known):
+                values[f"{name}_{group}_{number}"] = f"%,{code},%"
+        return tuple(sizes)
+
+    def _build(self, shape: Shape) -> sa.Select[Any]:
+        bind = sa.bindparam
+        where = [
+            self._one_of(document.c.patient_key, "keys", shape.keys),
+            self._one_of(document.c.status, "statuses", shape.statuses),
+            self._one_of(document.c.object_type, "types", shape.types),
+        ]
+        where += [any_of(_CODES[name], name, self._on_sqlite) for name in shape.codes]
+        # An entry without the time is kept (ITI TF-2 3.18.4.1.2.3.7.1); on-demand entries have no creationTime.
+        where += [sa.or_(_TIMES[name].is_(None), _TIMES[name] >= bind(f"{name}_begin")) for name in shape.begins]
+        where += [sa.or_(_TIMES[name].is_(None), _TIMES[name] < bind(f"{name}_end")) for name in shape.ends]
+        for name, sizes in shape.lists:
+            for group, size in enumerate(sizes):
+                where.append(sa.or_(*[_LISTS[name].like(bind(f"{name}_{group}_{n}")) for n in range(size)]))
+        if shape.authors:
+            # Only a first sieve: a wildcard may span two authors, so the reader matches each value itself.
+            sieve = [document.c.authors.like(bind(f"author_{n}"), escape=LIKE_ESCAPE) for n in range(shape.authors)]
+            where.append(sa.or_(*sieve))
+        return sa.select(*(LEAF if shape.leaf else FACTS)).select_from(WITH_PATIENT).where(*where)
