@@ -257,10 +257,10 @@ def _view(event: Event) -> View:
         refused=event.reason or ", ".join(event.errors),
         note=event.note,
     )
+    withheld = tuple(each for each in event.objects if not each.decision.permit)
     if event.kind is not Kind.QUERIED:
-        return bare
-    shown = tuple(each for each in event.objects if each.decision.permit)
-    return replace(bare, shown=shown, withheld=tuple(each for each in event.objects if not each.decision.permit))
+        return replace(bare, withheld=withheld)
+    return replace(bare, shown=tuple(each for each in event.objects if each.decision.permit), withheld=withheld)
 
 
 def _organisation(event: Event) -> str:

@@ -318,5 +318,5 @@ def test_the_record_names_the_policy_in_force() -> None:
         return await stage.retrieve(("2.999.1", "1.1"))
 
     stage, got = play(with_two_hospitals(scene))
-    assert stage.trail.outcome().policy == "test 2"
+    assert stage.trail.outcome().policy == "test 2 generation 0"
     assert got.status_word == "Success"
