@@ -207,7 +207,7 @@ def _with_blocks_of(found: Sequence[Found], situation: Situation, desk: Desk) ->
 def _limits(question: Question, visible: Sequence[Found], desk: Desk) -> Iterable[XdsError]:
     """Limits of an answer, counted on what the caller may see (ITI TF-2 3.18.4.1.2.5, 3.18.4.1.2.6)."""
     patients = {each.facts.patient_id for each in visible}
-    if isinstance(question.query, GetDocuments) and len(patients) > 1:
+    if question.leaf and isinstance(question.query, GetDocuments) and len(patients) > 1:
         yield XdsError(Code.RESULT_NOT_SINGLE_PATIENT, "the ids are of more than one patient")
     if question.leaf and len(visible) > desk.max_results:
         yield XdsError(Code.TOO_MANY_RESULTS, f"more than {desk.max_results} entries; ask for ObjectRef or narrow it")

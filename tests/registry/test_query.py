@@ -332,6 +332,9 @@ def test_a_machine_sees_what_it_registered_and_a_replaced_entry_with_its_replace
     reply = answer_query(get_documents(new.entry_uuid, other.entry_uuid), PEER, desk)
     assert [code for code, _ in errors_of(reply)] == ["XDSResultNotSinglePatient"]
     assert ids_of(reply) == []
+    # References may be of several patients (ITI TF-2 3.18.4.1.2.5).
+    reply = answer_query(get_documents(new.entry_uuid, other.entry_uuid, returns="ObjectRef"), PEER, desk)
+    assert set(ids_of(reply)) == {new.entry_uuid, other.entry_uuid}
 
 
 def test_a_replaced_entry_is_hidden_with_its_replacement(store: Store, database: Database, trail: Trail) -> None:
