@@ -1,0 +1,1 @@
+"""The commands of `innsyn`, one file per word; each imports what it runs only when it runs."""
