@@ -1,0 +1,213 @@
+"""The composition root: builds everything one worker stands on, and nothing else does.
+
+Read it to see which implementation fills which port of which desk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from audit.spool import Spool
+from ihe.names import Action
+from ihe.signature import VerifyKey
+from policy.agreements import Policy
+from policy.facts import BlocksUnavailable
+from policy.subject import IssuerProfile
+from registry import migrations, recovery
+from registry.bindings import Bindings
+from registry.blocks import BlockBook
+from registry.desk import Desk as RegistryDesk
+from registry.engine import open_database
+from registry.query import answer_query
+from registry.register import register
+from registry.store import Store
+from repository_proxy.desk import Desk as ProxyDesk
+from repository_proxy.desk import Limits as RetrieveLimits
+from repository_proxy.repositories import Deadlines, Hospital, Routes
+from repository_proxy.retrieve import prepare
+from repository_proxy.upstream import Upstream, open_upstreams
+from server import certificates, config
+from server.clock import ClockUnreadable, open_clock
+from server.config import MIB, Config
+from server.gate import Gate, Limits
+from server.identity import Gatekeeper, IssuerTrust, MachineIdentity
+from server.pages import REGISTRY, REPOSITORY, pages
+from server.pool import Pool
+from server.soap import SoapServer
+from server.transport import HttpServer, tls_context
+from server.upkeep import Chore, Upkeep
+
+POOL_THREADS = 4
+"""Synchronous transactions at a time per worker: more threads on one interpreter wait for each other (measured)."""
+
+
+class RulesInForce:
+    """The policy in force in this worker; swapped whole."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def __call__(self) -> Policy:
+        """See policy.facts.Rules."""
+        return self._policy
+
+    def swap(self, policy: Policy) -> None:
+        """Decisions that begin from now on follow `policy`; running ones notice that it is another object."""
+        self._policy = policy
+
+
+class Node:
+    """Everything one worker has. Built before it listens; `start` and `close` run on its event loop."""
+
+    def __init__(self, settings: Config, number: int, policy: Policy) -> None:
+        """Raises DatabaseMissing, StoreTrouble, RecordLost, OSError: each with a sentence for the operator."""
+        self.config = settings
+        self.rules = RulesInForce(policy)
+        self.database = open_database(settings.database_url)
+        migrations.check(self.database)
+        self.clock = open_clock(settings)
+        self.audit = Spool(
+            settings.audit_folder, f"worker-{number}", clock=self.clock, reserve=settings.audit.reserve_mib * MIB
+        )
+        recovery.settle(self.audit.unsettled, self.database, self.audit, self.clock)
+        self.bindings = Bindings(self.database)
+        self.identify = Gatekeeper(
+            {issuer.entity_id: _trust(issuer) for issuer in settings.issuer.values()},
+            [_machine(name, identity) for name, identity in settings.identity.items()],
+            {name: each.machine_identity for name, each in settings.listener.items() if each.machine_identity},
+            self.rules,
+            self.bindings,
+        )
+        self.blocks = BlockBook(self.database)
+        self.store = Store(self.database)
+        self.routes = Routes(_hospital(name, hospital) for name, hospital in settings.hospital.items())
+        self.upkeep = Upkeep(self._look, self.clock.wall, self._chores() if number == 1 else ())
+        self._pool = Pool(POOL_THREADS)
+        self._upstreams: Mapping[str, Upstream] = {}
+        self._soap: dict[str, SoapServer] = {}
+
+    async def start(self) -> None:
+        """Opens what belongs to the event loop."""
+        self._upstreams = open_upstreams(self.routes)
+        self._soap = self._endpoints()
+        await self.upkeep.start()
+
+    def gate(self, listener: str, limits: Limits | None = None) -> Gate:
+        """The application behind one listener, with limits of one's own where those of the configuration do not fit."""
+        settings = self.config.listener[listener]
+        configured = Limits(
+            max_request=settings.max_request,
+            max_exchanges=settings.max_exchanges,
+            max_connections=settings.max_connections,
+            write_seconds=self.config.retrieve.caller_stall_seconds,
+        )
+        return Gate(listener, self._soap, pages(settings.url, self.upkeep.trouble), self._pool, limits or configured)
+
+    def server(self, listener: str, limits: Limits | None = None) -> HttpServer:
+        """The HTTP server of one listener; TLS unless it speaks plain HTTP on loopback."""
+        settings = self.config.listener[listener]
+        context = None
+        if settings.certificate is not None and settings.key is not None and settings.client_ca is not None:
+            context = tls_context(settings.certificate, settings.key, settings.client_ca)
+        return HttpServer(self.gate(listener, limits), context, self.clock.wall)
+
+    def swap(self, policy: Policy) -> None:
+        """Puts a policy in force in this worker."""
+        self.rules.swap(policy)
+        # After the swap: what is being verified by the old rules just now is not kept either.
+        self.identify.flush()
+
+    async def close(self) -> None:
+        """Lets everything go, the audit trail last."""
+        self.upkeep.close()
+        for upstream in self._upstreams.values():
+            await upstream.close()
+        await asyncio.to_thread(self._pool.shutdown)
+        self.database.close()
+        self.audit.close()
+
+    def _look(self) -> str:
+        try:
+            self.blocks.sequence()
+            self.clock.now()
+        except BlocksUnavailable:
+            return "the registry's database does not answer"
+        except ClockUnreadable as unreadable:
+            return str(unreadable)
+        return self.audit.trouble()
+
+    def _chores(self) -> Iterator[Chore]:
+        yield Chore("bindings", 600.0, lambda: self.bindings.forget(self.clock.now()))
+        if self.database.sqlite:
+            yield Chore("checkpoint", 60.0, self.database.checkpoint)
+
+    def _endpoints(self) -> dict[str, SoapServer]:
+        registry = RegistryDesk(
+            clock=self.clock,
+            identify=self.identify,
+            rules=self.rules,
+            blocks=self.blocks,
+            store=self.store,
+            audit=self.audit,
+            home=self.config.node.home_community_id,
+            unknown_patient_is_error=self.config.query.unknown_patient_is_error,
+            max_results=self.config.query.max_results,
+        )
+        proxy = ProxyDesk(
+            clock=self.clock,
+            identify=self.identify,
+            rules=self.rules,
+            blocks=self.blocks,
+            lookup=self.store,
+            audit=self.audit,
+            routes=self.routes,
+            upstreams=self._upstreams,
+            home=self.config.node.home_community_id,
+            limits=RetrieveLimits(
+                gather=self.config.retrieve.overall_root_seconds,
+                caller=self.config.retrieve.caller_stall_seconds,
+                read_ahead=self.config.retrieve.read_ahead_kib * 1024,
+            ),
+        )
+        return {
+            REGISTRY: SoapServer(
+                {
+                    Action.QUERY: partial(answer_query, desk=registry),
+                    Action.REGISTER: partial(register, desk=registry),
+                }
+            ),
+            REPOSITORY: SoapServer({Action.RETRIEVE: partial(prepare, desk=proxy)}),
+        }
+
+
+def _trust(issuer: config.Issuer) -> IssuerTrust:
+    profile = IssuerProfile(
+        entity_id=issuer.entity_id,
+        channel=issuer.channel,
+        token_profile=issuer.profile,
+        audiences=frozenset(issuer.audiences),
+    )
+    return IssuerTrust(profile, tuple(VerifyKey(path.read_bytes()) for path in issuer.certificates))
+
+
+def _machine(name: str, identity: config.Identity) -> MachineIdentity:
+    return MachineIdentity(name, certificates.fingerprints(identity.certificates), identity.may_register)
+
+
+def _hospital(name: str, hospital: config.Hospital) -> Hospital:
+    return Hospital(
+        name=name,
+        repository_unique_ids=hospital.repository_unique_ids,
+        url=hospital.url,
+        assertion=hospital.assertion,
+        audience=hospital.audience,
+        ca=hospital.ca,
+        certificate=hospital.certificate,
+        key=hospital.key,
+        one_document_per_request=hospital.one_document_per_request,
+        limit=hospital.max_parallel,
+        switched_off=hospital.switched_off,
+        deadlines=Deadlines(connect=hospital.connect_seconds, root=hospital.head_seconds, idle=hospital.idle_seconds),
+    )
