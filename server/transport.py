@@ -300,6 +300,7 @@ class HttpServer:
         )
         self._config.load()
         self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._dates: asyncio.Task[None] | None = None
 
     @property
@@ -312,6 +313,7 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         made = partial(NodeProtocol, self._config, self._state, {}, loop, limits=self._limits)
         self._dates = loop.create_task(self._date())
+        self._listening = listening
         if self._context is None:
             self._server = await loop.create_server(made, sock=listening, backlog=BACKLOG)
         else:
@@ -330,8 +332,10 @@ class HttpServer:
         What is still running after `seconds`, or when `impatient` is set, is cut.
         """
         loop = asyncio.get_running_loop()
-        if self._server is not None:
+        if self._server is not None and self._listening is not None:
             self._server.close()
+            # Another holder of the socket would keep callers waiting in a queue that nobody serves any more.
+            self._listening.close()
         for connection in self._open():
             connection.shutdown()
         until = loop.time() + seconds

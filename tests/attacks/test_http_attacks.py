@@ -9,63 +9,23 @@ from __future__ import annotations
 
 import gzip
 import socket
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import pytest
 
-from audit.event import Ending, Event, Kind
-from audit.search import exchange
+from audit.event import Ending, Kind
 from ihe import soap
 from ihe.names import Action
 from server.exchange import Limits
 from simulators.hospital import Hospital, Script
 from simulators.hospital_variants import Variant
+from tests.attacks.front import BIG, DOCUMENTS, SHORT, eventually, trail
 from tests.ihe import messages
-from tests.nodes import Here, configured, hospital_here, node_here, registered
+from tests.nodes import Here
 from tests.server.wire import QUERY, REGISTRY, REPOSITORY, Wire, head, post, retrieve
 
-SHORT = Limits(
-    header_seconds=0.6, body_seconds=0.8, write_seconds=0.8, idle_seconds=1, linger_seconds=0.3, floor=128 * 1024
-)
-BIG = "2.999.40.7.1"
 EXPECT = "Expect: 100-continue"
-DOCUMENTS = {BIG: bytes(range(256)) * 40_000, "2.999.40.7.2": b"small"}
-
-
-@pytest.fixture(scope="module")
-def hospital() -> Iterator[Hospital]:
-    with hospital_here(DOCUMENTS) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory, hospital: Hospital) -> Iterator[Here]:
-    config = configured(tmp_path_factory.mktemp("node"), {"http://127.0.0.1:8181/repository": hospital.url})
-    registered(config, DOCUMENTS)
-    with node_here(config, SHORT) as started:
-        yield started
-
-
-def trail(node: Here, correlation: str, *kinds: Kind) -> list[Event]:
-    """The events of one exchange, once all of these kinds are there."""
-    until = time.monotonic() + 5
-    while True:
-        events = list(exchange(node.node.config.audit_folder, correlation))
-        if {each.kind for each in events} >= set(kinds):
-            return events
-        assert time.monotonic() < until, [each.kind for each in events]
-        time.sleep(0.02)
-
-
-def eventually(true: object, within: float = 5.0) -> None:
-    assert callable(true)
-    until = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 @dataclass(frozen=True)
@@ -407,38 +367,3 @@ def test_an_answer_whose_hospital_breaks_off_never_ends_cleanly(node: Here, hosp
                 assert not answer.body.rstrip().endswith((b"--", soap.SUFFIX))
     finally:
         hospital.script = Script()
-
-
-def test_400_dripping_and_100_stuck_callers_delay_nobody_and_are_all_cut(node: Here) -> None:
-    waits: list[float] = []
-    drippers = [Wire(node.address) for _ in range(400)]
-    stuck = [Wire(node.address, receive_buffer=4096) for _ in range(20)]
-    stop = threading.Event()
-
-    def drip() -> None:
-        while not stop.wait(0.1):
-            for each in drippers:
-                try:
-                    each.socket.send(b"x")
-                except OSError:
-                    continue
-
-    dripping = threading.Thread(target=drip)
-    try:
-        for each in drippers:
-            each.send(head(length=len(QUERY)) + QUERY[:100])
-        for each in stuck:
-            each.send(retrieve(BIG))
-        dripping.start()
-        for _ in range(40):
-            begun = time.monotonic()
-            with Wire(node.address) as wire:
-                assert wire.ask(post()).status == 200
-            waits.append(time.monotonic() - begun)
-        assert sorted(waits)[-2] < 0.5
-        eventually(lambda: node.server.connections == 0, 10)
-    finally:
-        stop.set()
-        dripping.join()
-        for each in (*drippers, *stuck):
-            each.socket.close()

@@ -50,7 +50,7 @@ def test_the_search_for_leaks_finds_one(pilot: Pilot, patient: Person) -> None:
 
 
 def test_the_trail_of_all_journeys_is_whole(pilot: Pilot, patient: Person) -> None:
-    """Every line that was acknowledged so far stands in the trail, unaltered and in order; so does the last exchange."""
+    """Every acknowledged line stands in the trail, unaltered and in order; so does the last exchange."""
     answer = pilot.find(ANNE, patient.number)
     assert answer.status == SUCCESS
     assert [each.kind for each in pilot.events(answer)] == [Kind.QUERIED]

@@ -92,7 +92,11 @@ class Wire:
         if receive_buffer is not None:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         made.settimeout(seconds)
-        made.connect(address)
+        try:
+            made.connect(address)
+        except OSError:
+            made.close()
+            raise
         self.socket = made if tls is None else tls.wrap_socket(made, server_hostname="localhost")
 
     def __enter__(self) -> Self:
