@@ -314,6 +314,19 @@ def open_database(url: str, *, create: bool = False) -> Database:
     return Database(engine, None)
 
 
+def _execute(connection: sqlite3.Connection, pragma: str) -> None:
+    """Runs a pragma; a new file's change to WAL needs the file for itself and, by itself, does not wait for it."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(pragma)
+            return
+        except sqlite3.OperationalError as busy:
+            if not busy.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
 def _open_sqlite(url: URL, create: bool) -> Database:
     path = Path(url.database or "").absolute()
     if not url.database or url.database == ":memory:":
@@ -340,7 +353,7 @@ def _open_sqlite(url: URL, create: bool) -> Database:
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
+            _execute(connection, f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
