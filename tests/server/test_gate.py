@@ -102,6 +102,8 @@ def test_slow_bodies_and_slow_readers_take_no_turn_from_others() -> None:
                 wire.send(head(length=len(QUERY)) + QUERY[:50])
             else:
                 wire.send(post(messages.of(Action.REGISTER)))
+        # Whole requests are decided in a moment; what is left then is slow.
+        time.sleep(0.3)
         eventually(lambda: one.gate.deciding == 0)
         with Wire(one.address) as wire:
             assert [wire.ask(post()).status for _ in range(5)] == [200] * 5
