@@ -24,6 +24,10 @@ MOST_PATTERN = 256
 """Characters of an authorPerson pattern, the longest authorPerson there can be."""
 MOST_WILDCARDS = 4
 """`%` and `_` in one pattern: surname and given name, each open on both sides. Cost grows with every one of them."""
+MOST_PATTERNS = 10
+"""Patterns in one slot: each is tried on every author of a patient's documents, so what they cost is multiplied."""
+MOST_ERRORS = 100
+"""Told of one query. Whoever makes more mistakes than this has made one of them often; an answer stays small."""
 MOST_CONTEXT = 1024
 """Characters of one codeContext: a rule, where, what was expected and what was found, each at most 256."""
 
@@ -92,6 +96,8 @@ def read(body: xml.Element) -> AdhocQuery:
             values = _values(name, found)
         except Mangled as wrong:
             errors.append(_refused(f"{clip(name)}: {wrong}"))
+            if len(errors) == MOST_ERRORS:
+                raise XdsFailure(tuple(errors)) from None
             continue
         if values:
             slots[name] = (*slots.get(name, ()), values)
@@ -138,6 +144,8 @@ def _values(name: str, texts: Iterable[str]) -> tuple[str, ...]:
         if len(values) > MOST_VALUES:
             raise Mangled(f"more than {MOST_VALUES} values")
     if name in PATTERNS:
+        if len(values) > MOST_PATTERNS:
+            raise Mangled(f"more than {MOST_PATTERNS} patterns")
         for value in values:
             if len(value) > MOST_PATTERN or value.count("%") + value.count("_") > MOST_WILDCARDS:
                 raise Mangled(f"a pattern may have {MOST_PATTERN} characters and {MOST_WILDCARDS} wildcards")

@@ -253,6 +253,11 @@ class SchemaUnusable(RuntimeError):
     """A schema of ours is missing, broken, or reaches outside our own folder: a fault of the installation."""
 
 
+_compiling = threading.Lock()
+"""While it compiles, the library keeps its built-in types and the loader of includes where all threads share them: two
+first requests at once were seen to end in a schema without its imports, in a third of fresh processes."""
+
+
 class Schema:
     """Says where and how a message breaks one of the standard's schemas. Belongs to the thread that made it."""
 
@@ -273,8 +278,9 @@ class Schema:
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
         parser.resolvers.add(resolver)
         try:
-            root = etree.fromstring(resolver.content(path), parser, base_url=_FromFolder.PREFIX + path)
-            compiled = etree.XMLSchema(root)
+            with _compiling:
+                root = etree.fromstring(resolver.content(path), parser, base_url=_FromFolder.PREFIX + path)
+                compiled = etree.XMLSchema(root)
         except (etree.LxmlError, OSError, KeyError) as wrong:
             raise SchemaUnusable(f"schema {path}: {clip(str(wrong), MOST_WORDS)}") from wrong
         return cls(compiled)

@@ -192,7 +192,7 @@ class BlockRule:
     override: frozenset[Basis]
     set_by: Setter
     codes: frozenset[Coded] = frozenset()
-    """confidentialityCodes that are such a block (kind document only)."""
+    """confidentialityCodes that are such a block (kind document only), as policy.rows.folded gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +319,11 @@ class Policy:
     def serves_machine(self, machine: str) -> bool:
         """Whether any agreement of channel machine names this identity; without one it cannot ask at all."""
         return any(each.channel is Channel.MACHINE and _names(each, machine) for each in self.agreements.values())
+
+    @property
+    def shares_deprecated(self) -> bool:
+        """Whether any agreement shows replaced versions."""
+        return any(Status.DEPRECATED in each.availability for each in self.agreements.values())
 
     @property
     def edition(self) -> str:

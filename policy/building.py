@@ -44,6 +44,7 @@ from policy.files import (
     PolicyFile,
 )
 from policy.numbers import NumberRules
+from policy.rows import folded
 
 
 def build(files: Files, digest: str, generation: int, warnings: tuple[Finding, ...]) -> Policy:
@@ -213,7 +214,7 @@ def _block_rule(kind: BlockKind, table: BlockKindTable) -> BlockRule:
 def _codes(table: FromCode) -> frozenset[Coded]:
     # List 9603 once wrote hyphens where it now writes underscores; old entries still carry them.
     values = {value for code in table.codes for value in (code, code.replace("_", "-"))}
-    return frozenset(Coded(value, scheme) for value in values for scheme in spellings(table.system))
+    return frozenset(folded(Coded(value, scheme)) for value in values for scheme in spellings(table.system))
 
 
 def _authorisations(files: Files) -> dict[str, frozenset[str]] | None:

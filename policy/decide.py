@@ -14,10 +14,10 @@ from policy.agreements import Policy
 from policy.blocks import BlockKind
 from policy.facts import Basis, Channel, Decision, DocumentKey, EntryFacts, Reason, Subject
 from policy.numbers import is_patient, patient_id
-from policy.rows import ENTRY_ROWS, RANK, Judged, opening, shares, signature
+from policy.rows import ENTRY_ROWS, RANK, Judged, marked, opening, shares, signature
 from policy.standing import Failure, Situation, Standing, kept_back, lowest
 
-__all__ = ["Outlook", "Situation", "decide", "decide_document", "malformed", "outlook", "refusal", "superseded"]
+__all__ = ["Outlook", "Situation", "current", "decide", "decide_document", "malformed", "outlook", "refusal"]
 
 _ROWS_C = range(RANK[Reason.NO_AGREEMENT_SOURCE], RANK[Reason.PURPOSE_NOT_IN_SCOPE] + 1)
 _OF_ANOTHER_PATIENT = Failure(Reason.PATIENT_MISMATCH_DOC)
@@ -108,8 +108,8 @@ def decide(
     standing = situation.standing_for(entry)
     failures = [Failure(reason) for reason in standing.failed]
     opened = _patient_rows(situation, standing, entry, failures)
-    for other in () if alone else family:
-        if other.patient_id != entry.patient_id and not superseded(other, family):
+    for other in () if alone else current(family):
+        if other.patient_id != entry.patient_id:
             opened |= _patient_rows(situation, standing, other, failures)
     agreement = _entry_rows(situation, standing, entry, failures)
     opened |= _document_rows(situation, family, entry, failures)
@@ -136,10 +136,9 @@ def decide_document(
     A superseded version never carries a document on its own, since it shows only if its successor does.
     """
     found = [entry for entry in family if entry.key == key]
-    current = [entry for entry in found if not superseded(entry, found)]
-    if not current:
+    if not found:
         return Decision(False, Reason.UNKNOWN_DOC)
-    decisions = [decide(situation, found, entry, replaced_by) for entry in current]
+    decisions = [decide(situation, found, entry, replaced_by) for entry in current(found)]
     permits = [decision for decision in decisions if decision.permit]
     if not permits:
         return _furthest(decisions)
@@ -151,9 +150,15 @@ def decide_document(
     return permit if situation.listed is None else replace(permit, also=(Reason.NOT_LISTED,))
 
 
-def superseded(entry: EntryFacts, family: Sequence[EntryFacts]) -> bool:
-    """Whether a newer version of the same logical entry stands in the family (metadata update, ITI-57)."""
-    return any(other.lid == entry.lid and other.version > entry.version for other in family)
+def current(family: Sequence[EntryFacts]) -> tuple[EntryFacts, ...]:
+    """The entries that no newer version of the same logical entry (metadata update, ITI-57) has superseded.
+
+    One walk however large the family: a source may register one document as often as it likes.
+    """
+    newest: dict[str, int] = {}
+    for entry in family:
+        newest[entry.lid] = max(entry.version, newest.get(entry.lid, 0))
+    return tuple(entry for entry in family if entry.version == newest[entry.lid])
 
 
 def _same_patient(situation: Situation, asked: str) -> bool:
@@ -204,11 +209,7 @@ def _document_rows(
     """E5. Block records reach the whole family, the code NORS not from a superseded version."""
     opened = False
     codes = situation.policy.blocking_codes
-    marked = not codes.isdisjoint(entry.confidentiality_codes) or any(
-        not codes.isdisjoint(each.confidentiality_codes) and not superseded(each, family)
-        for each in (() if len(family) == 1 else family)
-    )
-    if marked:
+    if marked(entry, codes) or any(marked(each, codes) for each in (() if len(family) == 1 else current(family))):
         if opening(situation.subject) in situation.policy_override(BlockKind.DOCUMENT):
             opened = True
         else:
@@ -233,8 +234,8 @@ def _successors_show(
     entry: EntryFacts,
     replaced_by: Sequence[Sequence[EntryFacts]],
 ) -> bool:
-    for other in family:
-        if other.lid == entry.lid and other.version > entry.version and not superseded(other, family):
+    for other in current(family):
+        if other.lid == entry.lid and other.version > entry.version:
             if not decide(situation, family, other).permit:
                 return False
     return all(later and decide_document(situation, later[0].key, later).permit for later in replaced_by)
@@ -242,7 +243,7 @@ def _successors_show(
 
 def _corrected_away(situation: Situation, family: Sequence[EntryFacts]) -> bool:
     """Whether only versions that a correction left behind are another's: then nobody asked across patients."""
-    return all(situation.own_patient(each.patient_id) for each in family if not superseded(each, family))
+    return all(situation.own_patient(each.patient_id) for each in current(family))
 
 
 def _decision(failures: Sequence[Failure], source: str, agreement: str, *, wide_first: bool = False) -> Decision:

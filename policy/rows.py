@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from ihe.metadata import Coded
@@ -205,15 +206,27 @@ def first(blocks: Iterable[Block]) -> str:
     return min((block.block_id for block in blocks), default="")
 
 
+@lru_cache(maxsize=4096)
+def folded(code: Coded) -> Coded:
+    """The code without regard to letter case or white space at its ends: what keeps a document back is not undone by
+    how its source writes it."""
+    return Coded(code.value.strip().upper(), code.scheme.strip().lower())
+
+
+def marked(entry: EntryFacts, blocking: frozenset[Coded]) -> bool:
+    """E5: whether a confidentialityCode of this entry is one of `blocking`, which are folded."""
+    return any(folded(code) in blocking for code in entry.confidentiality_codes)
+
+
 def code_9603(code: Coded) -> str | None:
     """A code of list 9603 in its present spelling, or None for a code of another list.
 
     The retired hyphen spellings (NORN-ANG) mean what the underscore ones do.
     """
-    return code.value.replace("-", "_") if code.scheme in _SCHEMES_9603 else None
+    return code.value.replace("-", "_") if code.scheme.strip().lower() in _SCHEMES_9603 else None
 
 
 def unknown_codes(entry: EntryFacts) -> tuple[str, ...]:
     """Codes that claim to be of list 9603 and are not: no ground to hide from personnel, but operators must know."""
-    found = [code_9603(code) for code in entry.confidentiality_codes if code.scheme in _SCHEMES_9603]
+    found = [code_9603(code) for code in entry.confidentiality_codes if code_9603(code) is not None]
     return tuple(sorted({code for code in found if code is not None and code not in KNOWN_9603}))

@@ -7,7 +7,7 @@ whoever sees number n sees every change up to n: a decision is still good if the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -19,9 +19,9 @@ from policy.blocks import Block, BlockKind, Setter
 from policy.facts import Basis, BlocksUnavailable
 from registry.engine import Database, StoreTrouble, Undone
 from registry.lineage import relatives
-from registry.patients import identity_set
+from registry.patients import identity_set, is_known
 from registry.rows import instant, microseconds
-from registry.tables import block, block_history, block_journal, patient, patient_key
+from registry.tables import block, block_history, block_journal, document, patient, patient_key
 
 _PERSON = (
     sa.select(patient.c.survivor_key)
@@ -73,8 +73,28 @@ class BlockBook:
         try:
             with self._database.reading() as connection:
                 return {each: tuple(_blocks(connection, each)) for each in patient_ids}
-        except (StoreTrouble, ValueError, KeyError) as trouble:
+        except (StoreTrouble, ValueError, KeyError, OverflowError) as trouble:
             raise BlocksUnavailable(type(trouble).__name__) from trouble
+
+    def knows(self, patient_id: str) -> bool:
+        """Whether anything was ever registered for exactly this CX. Raises BlocksUnavailable."""
+        try:
+            with self._database.reading() as connection:
+                return is_known(connection, patient_id)
+        except StoreTrouble as trouble:
+            raise BlocksUnavailable(str(trouble)) from trouble
+
+    def unmet(self, patient_id: str, documents: Collection[str]) -> frozenset[str]:
+        """Those of these uniqueIds that no document of this person has. Raises BlocksUnavailable."""
+        try:
+            with self._database.reading() as connection:
+                keys = {patient_key(each) for each in identity_set(connection, patient_id)}
+                held = sa.select(document.c.unique_id).where(
+                    document.c.patient_key.in_(keys), document.c.unique_id.in_(documents)
+                )
+                return frozenset(documents) - set(connection.execute(held).scalars())
+        except StoreTrouble as trouble:
+            raise BlocksUnavailable(str(trouble)) from trouble
 
     def sequence(self) -> int:
         """Number of the last change to any block, or to who is one person. Raises BlocksUnavailable."""
@@ -189,7 +209,7 @@ def to_terms(each: Block) -> str:
 
 
 def from_terms(terms: str) -> Block:
-    """The block of a row. Raises ValueError or KeyError for terms that this version cannot mean."""
+    """The block of a row. Raises ValueError, KeyError or OverflowError for terms that this version cannot mean."""
     read = json.loads(terms)
     by = read["overridable_by"]
     return Block(

@@ -124,15 +124,9 @@ class Claims:
         """The same document registered once more (ITI TF-2 3.42.4.1.3.3): both entries know that they have company."""
         self.shared.add(unique_id)
         connection.execute(uid_claim.insert(), {**claim, "holder": claim["entry_uuid"]})
-        holders = sa.select(uid_claim.c.patient_key, uid_claim.c.entry_uuid).where(
-            uid_claim.c.uid_hash == claim["uid_hash"], uid_claim.c.entry_uuid != claim["entry_uuid"]
-        )
-        for place in connection.execute(holders.order_by(uid_claim.c.patient_key, uid_claim.c.entry_uuid)).all():
-            connection.execute(
-                document.update()
-                .where(document.c.patient_key == place.patient_key, document.c.entry_uuid == place.entry_uuid)
-                .values(shared=1)
-            )
+        # Later holders were marked when they came; only the first user may not know yet.
+        first = (document.c.patient_key == taken.patient_key, document.c.entry_uuid == taken.entry_uuid)
+        connection.execute(document.update().where(*first).values(shared=1))
 
     def enter(self, connection: Connection, ids: dict[str, ObjectKind]) -> Iterator[XdsError]:
         """Enters every id into the directory; tells which are there already."""

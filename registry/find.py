@@ -1,7 +1,7 @@
-"""FindDocuments as SQL: one statement per shape (which filters, how many alternatives), built once, all values bound.
+"""FindDocuments as SQL: one statement per shape (which filters, how many groups), built once, all values bound.
 
-Source: ITI TF-2 3.18.4.1.2.3.7.1 and 3.18.4.1.2.3.5. Statements are bounded in number: alternatives are filled up to
-powers of two, and the oldest shape is forgotten above SHAPES.
+Source: ITI TF-2 3.18.4.1.2.3.7.1 and 3.18.4.1.2.3.5. Statements are bounded in number and size: alternatives are one
+bind value, patterns are filled up to powers of two, and the oldest shape is forgotten above SHAPES.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import sqlalchemy as sa
 
 from ihe.metadata import Coded
 from registry.rows import FACTS, LEAF, WITH_PATIENT
-from registry.statements import LIKE_ESCAPE, any_of, escape_like, numbers, padded
+from registry.statements import LIKE_ESCAPE, alternatives, any_of, escape_like, like_any_of, padded
 from registry.stored_queries import FindDocuments, Period
 from registry.tables import OBJECT_TYPE_NUMBER, SEPARATOR, STATUS_NUMBER, document
-from registry.vocabulary import UNKNOWN, Vocabulary
+from registry.vocabulary import Vocabulary
 
 SHAPES = 512
 """Statements kept: a few dozen shapes occur in practice, and SQLAlchemy's own cache of compiled ones holds 500."""
@@ -50,7 +50,8 @@ class Shape:
     codes: tuple[str, ...]
     begins: tuple[str, ...]
     ends: tuple[str, ...]
-    lists: tuple[tuple[str, tuple[int, ...]], ...]
+    lists: tuple[tuple[str, int], ...]
+    """How many groups each of these has: their alternatives are bound whole, or one query could fill the memory."""
     authors: int
 
 
@@ -71,7 +72,7 @@ class FindStatements:
         }
         codes = tuple(name for name in _CODES if getattr(query, name))
         for name in codes:
-            values[name] = numbers(self._vocabulary.numbers_of(getattr(query, name)), self._on_sqlite)
+            values[name] = alternatives(self._vocabulary.numbers_of(getattr(query, name)), self._on_sqlite)
         begins, ends = [], []
         for name in _TIMES:
             period: Period = getattr(query, name)
@@ -81,7 +82,7 @@ class FindStatements:
             if period.end is not None:
                 ends.append(name)
                 values[f"{name}_end"] = period.end
-        lists = tuple((name, self._alternatives(name, getattr(query, name), values)) for name in _LISTS)
+        lists = tuple((name, self._groups(name, getattr(query, name), values)) for name in _LISTS)
         patterns = padded(query.author_persons, query.author_persons[0]) if query.author_persons else []
         for number, pattern in enumerate(patterns):
             text = escape_like(pattern, keep_wildcards=True)
@@ -100,22 +101,17 @@ class FindStatements:
         return self._built(shape), values
 
     def _bound(self, values: Sequence[int]) -> Any:
-        return values[0] if len(values) == 1 else numbers(sorted(values), self._on_sqlite)
+        return values[0] if len(values) == 1 else alternatives(sorted(values), self._on_sqlite)
 
     def _one_of(self, column: sa.ColumnElement[int], name: str, size: int) -> sa.ColumnElement[bool]:
         return column == sa.bindparam(name) if size == 1 else any_of(column, name, self._on_sqlite)
 
-    def _alternatives(
-        self, name: str, groups: tuple[tuple[Coded, ...], ...], values: dict[str, Any]
-    ) -> tuple[int, ...]:
-        """Binds each group of alternatives (all groups must match); returns how many each has."""
-        sizes = []
+    def _groups(self, name: str, groups: tuple[tuple[Coded, ...], ...], values: dict[str, Any]) -> int:
+        """Binds each group of alternatives (all groups must match); returns how many there are."""
         for group, codes in enumerate(groups):
-            known = padded(self._vocabulary.numbers_of(codes), UNKNOWN)
-            sizes.append(len(known))
-            for number, code in enumerate(known):
-                values[f"{name}_{group}_{number}"] = f"%,{code},%"
-        return tuple(sizes)
+            patterns = [f"%,{number},%" for number in self._vocabulary.numbers_of(codes)]
+            values[f"{name}_{group}"] = alternatives(patterns, self._on_sqlite)
+        return len(groups)
 
     def _build(self, shape: Shape) -> sa.Select[Any]:
         bind = sa.bindparam
@@ -128,9 +124,8 @@ class FindStatements:
         # An entry without the time is kept (ITI TF-2 3.18.4.1.2.3.7.1); on-demand entries have no creationTime.
         where += [sa.or_(_TIMES[name].is_(None), _TIMES[name] >= bind(f"{name}_begin")) for name in shape.begins]
         where += [sa.or_(_TIMES[name].is_(None), _TIMES[name] < bind(f"{name}_end")) for name in shape.ends]
-        for name, sizes in shape.lists:
-            for group, size in enumerate(sizes):
-                where.append(sa.or_(*[_LISTS[name].like(bind(f"{name}_{group}_{n}")) for n in range(size)]))
+        for name, groups in shape.lists:
+            where += [like_any_of(_LISTS[name], f"{name}_{group}", self._on_sqlite) for group in range(groups)]
         if shape.authors:
             # Only a first sieve: a wildcard may span two authors, so the reader matches each value itself.
             sieve = [document.c.authors.like(bind(f"author_{n}"), escape=LIKE_ESCAPE) for n in range(shape.authors)]

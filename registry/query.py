@@ -26,7 +26,7 @@ import structlog
 from audit.event import Event, Exchange, Kind, Object, RecordLost
 from ihe import ebrim, queries, xml
 from ihe.errors import FaultCode, SoapFault, XdsError, XdsFailure, clip
-from ihe.names import Code, ResponseStatus, Status
+from ihe.names import Code, ResponseStatus
 from ihe.queries import AdhocQuery, Returns
 from ihe.soap import Call, Reply, write_reply
 from policy.agreements import Policy
@@ -140,7 +140,7 @@ def decided(question: Question, desk: Desk) -> tuple[Answer, Basis | None]:
         # The number first: a block that is set while the blocks are read must count as a change.
         basis = Basis(policy, desk.blocks.sequence())
         people = _people(question, desk)
-        situation = Situation(subject, policy, desk.blocks.of(people), people, question.exchange.at)
+        situation = _brought_up(Situation(subject, policy, desk.blocks.of(people), people, question.exchange.at), desk)
         if (reason := refusal(situation, question.patient_id)) is not None:
             return _refused(question, reason), basis
         return _answered(question, situation, desk), basis
@@ -152,6 +152,16 @@ def decided(question: Question, desk: Desk) -> tuple[Answer, Basis | None]:
         return _failed(question, (XdsError(trouble.code, "the registry cannot be read now"),)), None
 
 
+def _brought_up(situation: Situation, desk: Desk) -> Situation:
+    """The situation as it is, or at this later instant if a block began after the request did.
+
+    Its acknowledgement may be older than this decision; at the request's own instant it would not be in force yet.
+    """
+    now = desk.clock.now()
+    began = (situation.now < block.valid_from <= now for held in situation.blocks.values() for block in held)
+    return replace(situation, now=now) if any(began) else situation
+
+
 def _people(question: Question, desk: Desk) -> frozenset[str]:
     """Every identifier of the one patient the request is about: the token's, or what a machine asks for."""
     patient_id = question.subject.patient_id or question.patient_id
@@ -161,7 +171,7 @@ def _people(question: Question, desk: Desk) -> frozenset[str]:
 def _answered(question: Question, situation: Situation, desk: Desk) -> Answer:
     """Finds, shields, counts and writes. Raises XdsFailure, StoreTrouble, BlocksUnavailable."""
     query, subject = question.query, question.subject
-    shares_deprecated = any(Status.DEPRECATED in each.availability for each in situation.policy.agreements.values())
+    shares_deprecated = situation.policy.shares_deprecated
     patient_id = subject.patient_id or question.patient_id
     closed = outlook(situation, patient_id).closed if patient_id else None
     decoys: tuple[Found, ...] = ()
@@ -172,7 +182,7 @@ def _answered(question: Question, situation: Situation, desk: Desk) -> Answer:
         _must_be_known(query, situation, desk)
         people = situation.identities if closed is None else frozenset[str]()
         found = desk.store.find_documents(query, people, question.leaf, shares_deprecated)
-    situation = _with_blocks_of(found, situation, desk)
+    situation = _brought_up(_with_blocks_of(found, situation, desk), desk)
     # Decoys are judged like what they stand for, so that an unknown id takes as long as a hidden one (B6).
     shown = shield(situation, [Family(each.family, (each.facts,), each.replaced_by) for each in (*found, *decoys)])
     seen = set(shown.visible)

@@ -120,8 +120,14 @@ class Reader:
     def with_replacements(self, connection: Connection, found: Iterable[Found]) -> tuple[Found, ...]:
         """`found` with what replaced its deprecated entries. Needs a snapshot."""
         found = tuple(found)
-        later = replaced_by(connection, (each.facts for each in found), self._families)
+        later = self.replaced_by(connection, (each.facts for each in found))
         return tuple(replace(each, replaced_by=later.get(each.facts.entry_uuid, ())) for each in found)
+
+    def replaced_by(
+        self, connection: Connection, entries: Iterable[EntryFacts]
+    ) -> dict[str, tuple[tuple[EntryFacts, ...], ...]]:
+        """By entryUUID, the families of what replaced each deprecated one of these. Needs a snapshot."""
+        return replaced_by(connection, entries, self._families)
 
     def _families(self, connection: Connection, unique_ids: Iterable[str]) -> dict[DocumentKey, tuple[EntryFacts, ...]]:
         hashes = {uid_hash(each) for each in unique_ids}

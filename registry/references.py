@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from sqlalchemy.engine import Connection
 from ihe.errors import XdsError, XdsFailure
 from ihe.metadata import Association, Submission
 from ihe.names import ON_DEMAND_ENTRY, AssociationType, Status
+from registry.rules import MOST_VIOLATIONS
 from registry.rules_table import (
     APPROVED_TARGET,
     KNOWN_ENDS,
@@ -87,7 +89,7 @@ class References:
         return any(each.type is not AssociationType.HAS_MEMBER for each in self.submission.associations)
 
     def check(self, connection: Connection) -> list[XdsError]:
-        """Every association that may not be, as the error its source gets. What it points to stays locked."""
+        """Associations that may not be, as the errors their source gets. What they point to stays locked."""
         sent = self.submission
         self.ends = {sent.submission_set.entry_uuid: End(ObjectKind.SUBMISSION_SET)}
         self.ends |= {each.entry_uuid: End(ObjectKind.DOCUMENT) for each in sent.entries}
@@ -96,7 +98,8 @@ class References:
         outside = {end for each in sent.associations for end in (each.source, each.target)} - set(self.ends)
         if outside:
             self.ends |= self._registered(connection, outside)
-        return [error for each in sent.associations if (error := self._problem(each)) is not None]
+        problems = (error for each in sent.associations if (error := self._problem(each)) is not None)
+        return list(islice(problems, MOST_VIOLATIONS))
 
     def _registered(self, connection: Connection, outside: Collection[str]) -> Iterator[tuple[str, End]]:
         uuids = sorted(raw for each in outside if (raw := uuid_bytes(each)) is not None)

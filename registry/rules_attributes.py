@@ -188,13 +188,16 @@ def _slots(found: SubmittedObject, model: _Model) -> Iterator[Violation]:
 
 
 def _extra(slot: Slot, known: Mapping[str, object]) -> Iterator[Violation]:
-    if not values.is_urn(slot.name) or slot.name.lower().startswith("urn:ihe:"):
+    # One of ours that we do not know would be stored and ignored: a withdrawal, or a misspelt time of signing.
+    if not values.is_urn(slot.name) or slot.name.lower().startswith(("urn:ihe:", "urn:innsyn:")):
         expected = ", ".join((*known, "or a URN of your own"))
         yield Violation(rules.EXTRA_SLOT_NAME, f"{slot.path}/@name", expected, slot.name)
 
 
 def _known_slot(slot: Slot, attribute: _Attribute) -> Iterator[Violation]:
     said = canonical.joined(slot.values) if attribute.name == "URI" else slot.values
+    if not said and attribute.name == SIGNED_AT:
+        yield Violation(rules.DATA_TYPE, slot.path, "the time of signing", "nothing")
     if len(said) > 1 and not attribute.many:
         yield Violation(rules.SINGLE_ATTRIBUTE, slot.path, f"one value of {slot.name}", f"{len(said)} values")
     if attribute.name == "URI" and said and len(said[0]) > values.UNIQUE_ID_MOST:
@@ -234,6 +237,9 @@ def _code(code: Classification, name: str) -> Iterator[Violation]:
     if len(schemes) != 1 or not schemes[0]:
         said = f"{len(schemes)} values" if len(schemes) > 1 else "nothing"
         yield Violation(rules.COMPLETE_CODE, code.path, f"one codingScheme of {name}", said)
+    if any(text != text.strip() for text in (code.code or "", *schemes)):
+        expected = f"{name} and its codingScheme without white space at their ends"
+        yield Violation(rules.COMPLETE_CODE, code.path, expected, "white space, with which they are others")
     if not code.name:
         yield Violation(rules.COMPLETE_CODE, code.path, f"Name, the display name of {name}", "nothing")
     for slot in code.slots:

@@ -87,7 +87,7 @@ COMPLETE_CODE = Rule(
     "complete-code",
     _METADATA,
     "TF-3 4.2.3.1",
-    "A code has nodeRepresentation, exactly one codingScheme and a display name",
+    "A code has nodeRepresentation, exactly one codingScheme and a display name, without white space around them",
 )
 COMPLETE_AUTHOR = Rule(
     "complete-author",
@@ -102,7 +102,7 @@ EXTRA_SLOT_NAME = Rule(
     "extra-slot-name",
     _METADATA,
     "TF-3 4.2.3.1.6",
-    "Slots beyond the framework have a URN for a name, not of urn:ihe:",
+    "Slots beyond the framework have a URN for a name, not of urn:ihe: or urn:innsyn:",
 )
 STABLE_ENTRY = Rule(
     "stable-entry", _METADATA, "TF-3 4.2.3.2", "On-demand entries are registered with ITI-61, all others are stable"

@@ -24,15 +24,24 @@ def insert_new(connection: Connection, table: sa.Table) -> sqlite.Insert | postg
 
 
 def any_of(column: sa.ColumnElement[int], name: str, on_sqlite: bool) -> sa.ColumnElement[bool]:
-    """`column` is one of the numbers bound to `name` with numbers()."""
+    """`column` is one of the numbers bound to `name` with alternatives()."""
     if on_sqlite:
         each = sa.func.json_each(sa.bindparam(name)).table_valued("value")
         return column.in_(sa.select(each.c.value))
     return column == sa.func.any(sa.bindparam(name, type_=sa.ARRAY(sa.BigInteger)))
 
 
-def numbers(values: Sequence[int], on_sqlite: bool) -> Any:
-    """The bind value of any_of()."""
+def like_any_of(column: sa.Column[str], name: str, on_sqlite: bool) -> sa.ColumnElement[bool]:
+    """`column` is like one of the patterns bound to `name` with alternatives(); patterns have no escaped wildcards."""
+    if on_sqlite:
+        each = sa.func.json_each(sa.bindparam(name)).table_valued("value")
+        matching = sa.select(sa.literal(1)).select_from(each).where(column.like(each.c.value))
+        return sa.exists(matching.correlate(column.table))
+    return column.like(sa.any_(sa.bindparam(name, type_=sa.ARRAY(sa.Text))))
+
+
+def alternatives(values: Sequence[int] | Sequence[str], on_sqlite: bool) -> Any:
+    """The bind value of any_of() and like_any_of()."""
     return json.dumps(list(values)) if on_sqlite else list(values)
 
 

@@ -123,6 +123,21 @@ class Store:
         with self._database.snapshot() as connection:
             return self._reader.lookup(connection, asked)
 
+    def replacements(
+        self, families: Mapping[DocumentKey, tuple[EntryFacts, ...]]
+    ) -> Mapping[DocumentKey, tuple[tuple[EntryFacts, ...], ...]]:
+        """The families of the documents that replaced each of these, nearest first. Raises BlocksUnavailable."""
+        entries = [entry for family in families.values() for entry in family]
+        try:
+            with self._database.snapshot() as connection:
+                later = self._reader.replaced_by(connection, entries)
+        except StoreTrouble as trouble:
+            raise BlocksUnavailable(str(trouble)) from trouble
+        return {
+            key: tuple(after for entry in family for after in later.get(entry.entry_uuid, ()))
+            for key, family in families.items()
+        }
+
     def identity_set(self, patient_id: str) -> frozenset[str]:
         """Every CX that is the same person, at least the one given. Raises BlocksUnavailable."""
         try:

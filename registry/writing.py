@@ -24,6 +24,7 @@ from registry.bodies import Bodies
 from registry.claims import Claims
 from registry.references import References
 from registry.rows import microseconds
+from registry.rules import MOST_VIOLATIONS
 from registry.rules_table import DATA_TYPE, ONE_PATIENT, UNIQUE_OBJECT_IDS, Violation
 from registry.tables import (
     ASSOCIATION_NUMBER,
@@ -67,7 +68,7 @@ class Registration:
         references = References(self.submission, self.by, self.repositories, self.vocabulary, keys)
         errors += references.check(connection)
         if errors:
-            raise XdsFailure(tuple(errors))
+            raise XdsFailure(tuple(errors[:MOST_VIOLATIONS]))
         self._insert(connection, numbers)
         carried = references.take_effect(connection, _stamp(self.now))
         if carried:

@@ -72,10 +72,12 @@ def judge(desk: Desk, subject: Subject, asked: Sequence[Asked], token: Token, at
     policy = desk.rules()
     try:
         families = desk.lookup(list(dict.fromkeys(one.key for one in asked)))
+        later = desk.lookup.replacements(families) if policy.shares_deprecated else {}
         own = desk.lookup.known_patient(subject.patient_id) if subject.patient_id else frozenset[str]()
         # Before the blocks: one that is set while they are read must count as a change.
         sequence = desk.blocks.sequence()
-        blocks = desk.blocks.of(own | {entry.patient_id for family in families.values() for entry in family})
+        concerned = (*families.values(), *(family for after in later.values() for family in after))
+        blocks = desk.blocks.of(own | {entry.patient_id for family in concerned for entry in family})
     except BlocksUnavailable:
         reason = malformed(subject, policy, None) or Reason.BLOCKS_UNAVAILABLE
         return Judgement(refuse_all(asked, reason), None, reason.value)
@@ -85,11 +87,9 @@ def judge(desk: Desk, subject: Subject, asked: Sequence[Asked], token: Token, at
     situation = Situation(subject, policy, blocks, own, now if newer else at)
     if (refused := refusal(situation, None)) is not None:
         return Judgement(refuse_all(asked, refused), standing, refused.value)
-    decisions = {key: decide_document(situation, key, family) for key, family in families.items()}
+    decisions = {key: decide_document(situation, key, family, later.get(key, ())) for key, family in families.items()}
     unknown = Decision(permit=False, reason=Reason.UNKNOWN_DOC)
     decisions = {one.key: decisions.get(one.key, unknown) for one in asked}
-    if any(decision.alert for decision in decisions.values()):
-        log.warning("somebody asked across patients")
     plan = make_plan(asked, families, decisions, desk.home, lambda hospital: not token.fits(hospital))
     unfit = [step.asked.route for step in plan.steps if isinstance(step, Refused) and step.ending is Ending.NOT_SENT]
     for name in {route.hospital.name for route in unfit if route is not None and not route.hospital.switched_off}:

@@ -24,6 +24,11 @@ class Lookup(Protocol):
         Raises BlocksUnavailable when the registry cannot be read: no document is then taken for unknown.
         """
 
+    def replacements(
+        self, families: Mapping[DocumentKey, tuple[EntryFacts, ...]]
+    ) -> Mapping[DocumentKey, tuple[tuple[EntryFacts, ...], ...]]:
+        """The families of the documents that replaced each of these, nearest first. Raises BlocksUnavailable."""
+
     def known_patient(self, patient_id: str) -> frozenset[str]:
         """The identity set of this patient: every CX that is the same person, at least the one given.
 

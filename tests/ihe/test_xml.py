@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -183,6 +185,30 @@ def test_each_thread_has_its_own_copy_of_a_schema() -> None:
     thread.start()
     thread.join()
     assert others[0] is not xml.schema("rs")
+
+
+AT_ONCE = """
+import sys, threading
+from ihe import xml
+sys.setswitchinterval(1e-5)
+start, failed = threading.Barrier(8), []
+def compile():
+    start.wait()
+    try:
+        xml.Schema.load("lcm")
+    except xml.SchemaUnusable as wrong:
+        failed.append(str(wrong))
+threads = [threading.Thread(target=compile) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+sys.exit("; ".join(failed) or 0)
+"""
+
+
+def test_the_first_requests_of_a_process_may_compile_their_schemas_at_once() -> None:
+    for _ in range(4):
+        done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_demand_names_every_finding_with_the_code_of_the_transaction() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from policy.agreements import BlockRule
 from policy.blocks import Block, BlockKind, Setter
-from policy.decide import Situation, decide, decide_document, malformed, outlook, refusal, superseded
+from policy.decide import Situation, current, decide, decide_document, malformed, outlook, refusal
 from policy.facts import Basis, Decision, DocumentKey, Reason
 from policy.reading import read
 from tests.policy.casebook import NOW, Case, block, cx, entry, machine, person, pilot, pilot_texts, situation
@@ -176,8 +176,7 @@ def test_versions_of_one_logical_entry_supersede_each_other_and_nothing_else() -
     policy = pilot()
     first, second = (entry(f"e{version}", policy, lid="x", version=version) for version in (1, 2))
     other = entry("o", policy, lid="y", version=3)
-    assert superseded(first, (first, second, other))
-    assert not superseded(second, (first, second, other))
+    assert current((first, second, other)) == (second, other)
 
 
 def test_what_was_listed_is_remembered_only_where_the_node_does() -> None:

@@ -111,6 +111,11 @@ class Entries:
         self.asked += len(asked)
         return {key: self.families.get(key, ()) for key in asked}
 
+    def replacements(
+        self, families: Mapping[DocumentKey, tuple[EntryFacts, ...]]
+    ) -> Mapping[DocumentKey, tuple[tuple[EntryFacts, ...], ...]]:
+        return {}
+
     def known_patient(self, patient_id: str) -> frozenset[str]:
         return frozenset({patient_id})
 
