@@ -123,12 +123,13 @@ def load_folder(folder: Path, open_agreements: Collection[str] = ()) -> tuple[Po
         return None, [Found("node.policy", str(problem))]
 
 
-def disagreements(config: Config, texts: Mapping[str, str]) -> list[Found]:
-    """Every mistake for which a node with this configuration would not start with these policy files; no warnings."""
+def policy_for(config: Config, texts: Mapping[str, str]) -> tuple[Policy | None, list[Found]]:
+    """The policy of these files if a node with this configuration would start with it, or None and every mistake."""
     policy, found = _read(texts, config.node.open_agreements)
     if policy is not None:
         found += _agreement(config, policy)
-    return [each for each in found if not each.warning]
+    mistakes = [each for each in found if not each.warning]
+    return (None, mistakes) if mistakes else (policy, [])
 
 
 def _read(texts: Mapping[str, str], open_agreements: Collection[str]) -> tuple[Policy | None, list[Found]]:

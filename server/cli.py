@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from server.commands import audit, block, certificates, clock, node, policy, simulate
+from server.commands import audit, block, certificates, clock, control, node, policy, simulate
 
 # Tracebacks with local variables would show messages and patients on a terminal that is often recorded.
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("serve")(node.serve)
+app.command("status")(control.status)
 app.command("check-config")(node.check_config)
 app.command("migrate")(node.migrate)
 app.command("version")(node.version)

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,9 +20,8 @@ from typing import Any
 
 import structlog
 
-from server import worker
-from server.check import Found, PolicyUnreadable, disagreements, examine_config, policy_texts
 from server.config import Config
+from server.policies import PolicyTexts, read_policy
 
 log = structlog.get_logger()
 
@@ -30,7 +30,8 @@ ANSWER_SECONDS = 10.0
 """For a worker to confirm a policy. One that does not is replaced: no two policies are in force for longer."""
 RESTART_SECONDS = 1.0
 """A worker that dies at once must not make the parent spin."""
-STOP_SECONDS = worker.DRAIN_SECONDS + 5
+STOP_SECONDS = 25.0
+"""For a worker to drain and record what it cut (server/worker.py, server/transport.py); then it is killed."""
 BACKLOG = 2048
 
 
@@ -39,10 +40,10 @@ class StartFailed(Exception):
 
 
 def run(config: Config) -> None:
-    """Serves until SIGTERM or SIGINT. Raises StartFailed with every reason at once if it must not start."""
-    mistakes = examine_config(config).mistakes
-    if mistakes:
-        raise StartFailed("\n".join(map(str, mistakes)))
+    """Serves until SIGTERM or SIGINT. The configuration has passed server.check.examine.
+
+    Raises StartFailed with one sentence, or a line for each mistake that a policy got since it was examined.
+    """
     asyncio.run(_Parent(config).run())
 
 
@@ -64,31 +65,48 @@ def command(config: Config, words: dict[str, Any]) -> dict[str, Any]:
         return answer
 
 
+def _hatch(
+    config: Config, number: int, sockets: Mapping[str, socket.socket], policy: PolicyTexts, pipe: Connection
+) -> None:
+    # Imported in the worker alone: the parent needs nothing of what answers callers, and starts sooner without it.
+    from server.worker import main
+
+    main(config, number, sockets, policy, pipe)
+
+
 class _Member:
     """One worker process and the pipe to it."""
 
-    def __init__(
-        self, config: Config, number: int, sockets: dict[str, socket.socket], policy: worker.PolicyTexts
-    ) -> None:
+    def __init__(self, config: Config, number: int, sockets: dict[str, socket.socket], policy: PolicyTexts) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         self.number = number
         self.pipe: Connection = ours
         self.process = context.Process(
-            target=worker.main, args=(config, number, sockets, policy, theirs), name=f"innsyn-{number}"
+            target=_hatch, args=(config, number, sockets, policy, theirs), name=f"innsyn-{number}"
         )
         self.process.start()
         theirs.close()
+        self.ready = False
+        self._turn = asyncio.Lock()
+        """A pipe carries one question at a time."""
 
     async def ask(self, words: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Sends a command down the pipe and waits for the answer; a worker that is gone answers with an error."""
-        try:
-            self.pipe.send(words)
-            if not await asyncio.to_thread(self.pipe.poll, seconds):
+        async with self._turn:
+            try:
+                # A pipe may take no more from us, too: the parent must still hear signals then.
+                return await asyncio.wait_for(asyncio.to_thread(self._exchange, words, seconds), seconds + 1)
+            except TimeoutError:
                 return {"error": f"worker {self.number} is silent"}
-            answer: dict[str, Any] = self.pipe.recv()
-        except (OSError, EOFError):
-            return {"error": f"worker {self.number} is gone"}
+            except (OSError, EOFError):
+                return {"error": f"worker {self.number} is gone"}
+
+    def _exchange(self, words: dict[str, Any], seconds: float) -> dict[str, Any]:
+        self.pipe.send(words)
+        if not self.pipe.poll(seconds):
+            raise TimeoutError
+        answer: dict[str, Any] = self.pipe.recv()
         return answer
 
     async def ended(self) -> None:
@@ -99,19 +117,24 @@ class _Member:
             await end.wait()
         finally:
             loop.remove_reader(self.process.sentinel)
+        # Its pipes close a moment before there is an exit status to fetch.
+        await asyncio.to_thread(self.process.join, 1.0)
 
 
 class _Parent:
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.policy = worker.PolicyTexts(policy_texts(config.node.policy), 1, config.node.open_agreements)
+        policy, mistakes = read_policy(config, 1)
+        if policy is None:
+            raise StartFailed("\n".join(map(str, mistakes)))
+        self.policy = policy
         self.sockets: dict[str, socket.socket] = {}
         self.members: dict[int, _Member] = {}
         self.keeping: list[asyncio.Task[None]] = []
         self.reloading: set[asyncio.Task[Any]] = set()
         self.stopping = asyncio.Event()
         self.turn = asyncio.Lock()
-        """Held by whoever talks to the workers: a pipe carries one question at a time."""
+        """One reload at a time."""
         self.stale: tuple[str, ...] = ()
         """Why the files of the policy folder are not in force, if they are not."""
 
@@ -139,17 +162,20 @@ class _Parent:
     async def _start_all(self) -> None:
         """Starts every worker at the same time. Raises StartFailed with the first reason."""
         numbers = range(1, self.config.node.workers + 1)
-        async with self.turn:
-            errors = await asyncio.gather(*(self._start(number) for number in numbers))
+        errors = await asyncio.gather(*(self._start(number) for number in numbers))
         if any(errors) and not self.stopping.is_set():
             raise StartFailed(next(filter(None, errors)))
         self.keeping = [asyncio.create_task(self._keep(number)) for number in numbers]
 
     async def _start(self, number: int) -> str:
         """Starts one worker and returns when it serves: empty, or why it does not."""
-        member = self.members[number] = _Member(self.config, number, self.sockets, self.policy)
+        try:
+            member = self.members[number] = _Member(self.config, number, self.sockets, self.policy)
+        except OSError as problem:
+            return f"worker {number} did not start: {problem.strerror}"
         answer = await member.ask({"do": "ready"}, START_SECONDS)
         if "error" not in answer:
+            member.ready = True
             return ""
         member.process.kill()
         return f"worker {number} did not start: {answer['error']}"
@@ -161,8 +187,7 @@ class _Parent:
             if self.stopping.is_set():
                 return
             log.error("worker died", number=number, exit=self.members[number].process.exitcode)
-            async with self.turn:
-                error = await self._start(number)
+            error = await self._start(number)
             if error:
                 log.error("worker not restarted", number=number, error=error)
                 await asyncio.sleep(RESTART_SECONDS)
@@ -200,7 +225,7 @@ class _Parent:
     async def reload(self) -> dict[str, Any]:
         """Reads the policy folder and puts it in force in every worker under the next generation; all or nothing."""
         async with self.turn:
-            policy, mistakes = await asyncio.to_thread(self._read)
+            policy, mistakes = await asyncio.to_thread(read_policy, self.config, self.policy.generation + 1)
             self.stale = tuple(map(str, mistakes))
             for each in mistakes:
                 log.error("policy not reloaded", path=each.path, sentence=each.sentence)
@@ -209,20 +234,8 @@ class _Parent:
             # From here on a worker that starts gets it too.
             self.policy = policy
             await asyncio.gather(*(self._give(member) for member in self.members.values()))
-            version = policy.load().version
-            log.info("policy reloaded", version=version, generation=policy.generation)
-            return {"version": version, "generation": policy.generation}
-
-    def _read(self) -> tuple[worker.PolicyTexts | None, list[Found]]:
-        """The files as they are now, if a node that starts with them would serve; else every mistake in them."""
-        confirmed = self.config.node.open_agreements
-        try:
-            texts = policy_texts(self.config.node.policy)
-        except PolicyUnreadable as problem:
-            return None, [Found("node.policy", str(problem))]
-        policy = worker.PolicyTexts(texts, self.policy.generation + 1, confirmed)
-        found = disagreements(self.config, texts)
-        return (None, found) if found else (policy, [])
+            log.info("policy reloaded", version=policy.version, generation=policy.generation)
+            return {"version": policy.version, "generation": policy.generation}
 
     async def _give(self, member: _Member) -> None:
         answer = await member.ask({"do": "policy", "policy": self.policy}, ANSWER_SECONDS)
@@ -269,19 +282,22 @@ class _Parent:
                 return {"error": "the node knows: reload, status"}
 
     async def _status(self) -> dict[str, Any]:
-        async with self.turn:
-            answers = await asyncio.gather(
-                *(member.ask({"do": "status"}, ANSWER_SECONDS) for member in self.members.values())
-            )
+        members = tuple(self.members.values())
+        answers = await asyncio.gather(*(_state(member) for member in members))
         return {
             "pid": os.getpid(),
+            "version": self.policy.version,
             "generation": self.policy.generation,
             "stale": self.stale,
             "workers": [
                 {"number": member.number, "pid": member.process.pid, **answer}
-                for member, answer in zip(self.members.values(), answers, strict=True)
+                for member, answer in zip(members, answers, strict=True)
             ],
         }
+
+
+async def _state(member: _Member) -> dict[str, Any]:
+    return await member.ask({"do": "status"}, ANSWER_SECONDS) if member.ready else {"trouble": "is starting"}
 
 
 def bind(address: str) -> socket.socket:

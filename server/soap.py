@@ -93,7 +93,9 @@ class _Incoming:
         return Fault(fault.code.value, fault.reason)
 
     def forget(self) -> None:
-        """Lets go of everything: exceptions lead to frames and those back to here, so nothing would be freed soon."""
+        """Lets go of everything: exceptions lead to frames and those back to them, so nothing would be freed soon."""
+        for problem in (self.fault, self.defect):
+            _forget_traces(problem)
         self.raw, self.call, self.fault, self.defect = b"", None, None, None
 
 
@@ -182,8 +184,10 @@ class SoapServer(ServerBase):  # type: ignore[misc]
                 self.get_in_object(context)
                 self.get_out_object(context)
             if context.out_error is None:
-                return context.out_object[0]  # type: ignore[no-any-return]
-            if incoming.fault is not None:
+                answer = context.out_object[0]
+                if isinstance(answer, Reply | Release):
+                    return answer
+            elif incoming.fault is not None:
                 return write_fault(incoming.fault, packaging)
             raise RuntimeError("an operation failed") from incoming.defect
         except Exception as defect:  # noqa: BLE001 - the last resort of the whole program
@@ -197,6 +201,14 @@ class SoapServer(ServerBase):  # type: ignore[misc]
             first.close()
             for scrubbed in {id(first): first, id(context): context}.values():
                 scrubbed.__dict__.update(dict.fromkeys(_HEAVY))
+
+
+def _forget_traces(problem: BaseException | None) -> None:
+    for _ in range(20):
+        if problem is None:
+            return
+        problem.__traceback__ = None
+        problem = problem.__cause__ or problem.__context__
 
 
 def _remember(context: Any) -> None:

@@ -379,7 +379,8 @@ def tls_context(certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext
     context.load_cert_chain(certificate, key)
     context.load_verify_locations(client_ca)
     context.verify_mode = ssl.CERT_REQUIRED
-    # A resumed session brings its certificate along unread: it could be older than the CA's last word about it.
+    # A ticket brings the certificate along without asking for its key again. (OpenSSL's memory of TLS 1.2 sessions
+    # cannot be switched off from here; it ends with the process.)
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     return context

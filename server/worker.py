@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -16,12 +16,12 @@ import structlog
 import uvloop
 
 from audit.event import RecordLost
-from policy.agreements import Policy
-from policy.reading import PolicyRefused, read
+from policy.reading import PolicyRefused
 from registry.engine import DatabaseMissing, StoreTrouble
 from server.clock import ClockUnreadable
 from server.config import Config
 from server.log import configure
+from server.policies import PolicyTexts
 from server.transport import HttpServer
 from server.wiring import Node
 
@@ -31,20 +31,6 @@ DRAIN_SECONDS = 20.0
 """For exchanges that run when the node is told to stop. With what their records take, all is over within 25 s."""
 ORPHAN_SECONDS = 2.0
 """The same where the parent is gone: its successor waits for our name in the audit trail."""
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyTexts:
-    """The policy as files, so that every worker loads exactly what the parent has checked."""
-
-    texts: Mapping[str, str]
-    generation: int
-    confirmed: tuple[str, ...] = ()
-    """Agreements that may be open to everybody (`node.open_agreements`)."""
-
-    def load(self) -> Policy:
-        """The policy under its generation. Raises PolicyRefused with every mistake at once."""
-        return read(self.texts, self.confirmed, self.generation)
 
 
 def main(
@@ -125,7 +111,9 @@ class Worker:
                 self.node.swap(await asyncio.to_thread(words["policy"].load))
             case "status":
                 answer = self._status()
-        self._pipe.send(answer)
+        # A parent that is gone needs no answer; that it is gone is heard by itself.
+        with suppress(OSError):
+            self._pipe.send(answer)
 
     def _status(self) -> dict[str, Any]:
         return {

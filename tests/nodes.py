@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from policy.reading import read
 from registry.engine import open_database
 from registry.migrations import migrate
 from registry.store import Store
@@ -35,7 +36,6 @@ from server.exchange import Limits
 from server.settings import load
 from server.transport import HttpServer
 from server.wiring import Node
-from server.worker import PolicyTexts
 from simulators.hospital import Hospital
 from simulators.hospital_variants import Document
 from tests.registry.submissions import entry, submission
@@ -103,13 +103,16 @@ def wait_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     host = urlsplit(url).netloc
     while time.monotonic() < deadline and process.poll() is None:
+        connection = http.client.HTTPConnection(host, timeout=2)
         try:
-            connection = http.client.HTTPConnection(host, timeout=2)
             connection.request("GET", "/health/ready")
             if connection.getresponse().status == 200:
                 return
         except OSError:
-            time.sleep(0.05)
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.05)
     raise AssertionError("the node did not become ready:\n" + log.read_text()[-4000:])
 
 
@@ -199,7 +202,7 @@ def node_here(config: Config, limits: Limits | None = None) -> Iterator[Here]:
     """A node with one listener, the first of the configuration, on a free port."""
 
     async def start() -> Here:
-        policy = PolicyTexts(policy_texts(config.node.policy), 1, config.node.open_agreements).load()
+        policy = read(policy_texts(config.node.policy), config.node.open_agreements, 1)
         node = Node(config, 1, policy)
         await node.start()
         server = node.server(next(iter(config.listener)), limits)

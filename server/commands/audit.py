@@ -11,6 +11,7 @@ import typer
 
 from server.commands.terminal import (
     DEFAULT_CONFIG,
+    PATIENT_HELP,
     REFUSED,
     ConfigFile,
     config_of,
@@ -47,7 +48,7 @@ def verify(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 @app.command("who")
 def who(
-    patients: Annotated[list[str], typer.Argument(help="Every number of one patient: eleven digits or CX.")],
+    patients: Annotated[list[str], typer.Argument(help=f"Every number of one patient. {PATIENT_HELP}")],
     everything: Annotated[bool, typer.Option("--all", help="Also who looked and was shown nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ import typer
 from server.commands.terminal import (
     DEFAULT_CONFIG,
     MISTAKEN,
+    PATIENT_HELP,
     ConfigFile,
     config_of,
     console,
@@ -34,10 +36,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Set, lift and list patients' blocks; a running node follows at once.")
 
-Patient = Annotated[str, typer.Argument(help="Eleven digits, or NUMBER^^^&OID&ISO.")]
+Patient = Annotated[str, typer.Argument(help=PATIENT_HELP)]
 By = Annotated[str, typer.Option("--by", help="Who asked for it; your login name if absent.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the audit trail. Not about the patient's health.")]
 
+AT_ONCE = timedelta(minutes=1)
+"""How much earlier a block begins that is to hold at once: the clocks of the nodes need not agree to the second."""
 BY_SOURCE = frozenset({"organisation", "department", "document", "source_total"})
 """Kinds that a source sets; the others are the patient's own."""
 
@@ -55,6 +59,7 @@ def set_block(
     overridable_by: Annotated[str, typer.Option(help="consent, emergency or both; the policy decides if absent.")] = "",
     begin: Annotated[str, typer.Option("--from", help="First moment it holds; now if absent.")] = "",
     end: Annotated[str, typer.Option("--to", help="First moment it no longer holds.")] = "",
+    ahead: Annotated[bool, typer.Option("--ahead", help="The documents are yet to be registered.")] = False,
     by: By = "",
     reason: Why = "",
     config: ConfigFile = DEFAULT_CONFIG,
@@ -63,7 +68,8 @@ def set_block(
     from policy.blocks import Block, BlockKind, Setter
     from policy.facts import Basis
 
-    with _open(config_of(config)) as desk:
+    settings = config_of(config)
+    with _open(settings) as desk:
         now = desk.clock.now()
         try:
             new = Block(
@@ -71,7 +77,7 @@ def set_block(
                 kind=BlockKind(kind),
                 patient_id=patient(patient_id),
                 set_by=Setter.SOURCE if kind in BY_SOURCE else Setter.PATIENT,
-                valid_from=moment(begin) if begin else now,
+                valid_from=moment(begin) if begin else now - AT_ONCE,
                 valid_to=moment(end) if end else None,
                 person=person,
                 organisation=organisation,
@@ -82,6 +88,7 @@ def set_block(
             )
         except ValueError as mistake:
             stop(str(mistake), MISTAKEN)
+        _aimed(new, settings, desk.book, ahead)
         desk.set(new, by or getpass.getuser(), reason, repository)
         console().print(f"block {new.block_id} is in force" if new.in_force(now) else f"block {new.block_id} is set")
 
@@ -124,6 +131,24 @@ def list_blocks(patient_id: Patient, config: ConfigFile = DEFAULT_CONFIG) -> Non
                 _opened_by(each),
             )
         console().print(shows if blocks else "no blocks")
+
+
+def _aimed(new: Block, settings: Config, book: BlockBook, ahead: bool) -> None:
+    """Ends the command if the block would hold for nobody; says on stderr where that may be so."""
+    from policy.facts import BlocksUnavailable
+    from server.check import load_folder
+    from server.commands import targets
+
+    known = None
+    if targets.needs_policy(new):
+        known, _ = load_folder(settings.node.policy, settings.node.open_agreements)
+    try:
+        if wrong := list(targets.faults(new, known, book, ahead)):
+            stop("the block is not set: it would hold for nobody\n" + "\n".join(wrong), MISTAKEN)
+        for doubt in targets.doubts(new, known, book):
+            console(error=True).print(f"warning: {doubt}")
+    except BlocksUnavailable as trouble:
+        stop(f"the block is not set: {trouble}")
 
 
 class _Desk:

@@ -26,6 +26,9 @@ ConfigFile = Annotated[
     Path,
     typer.Option("--config", "-c", envvar="INNSYN_CONFIG", help="Configuration file.", show_default=True),
 ]
+PATIENT_HELP = (
+    "Eleven digits, or NUMBER^^^&OID&ISO; - reads a line of standard input, which no list of processes shows."
+)
 DEFAULT_CONFIG = Path("innsyn.toml")
 OSLO = ZoneInfo("Europe/Oslo")
 
@@ -76,22 +79,27 @@ def moment(text: str) -> datetime:
     """A time as typed: with its offset, or a date, which begins at 00:00 in Europe/Oslo."""
     try:
         if len(text) == len("2021-02-15"):
-            return datetime.combine(date.fromisoformat(text), time(), OSLO)
-        typed = datetime.fromisoformat(text)
+            typed = datetime.combine(date.fromisoformat(text), time(), OSLO)
+        else:
+            typed = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter("write a date, or a time such as 2021-02-15T10:00:00+01:00") from None
     if typed.tzinfo is None:
         raise typer.BadParameter("write the offset after the time, as in 2021-02-15T10:00:00+01:00")
+    if not 1900 <= typed.year < 9000:
+        raise typer.BadParameter("write a year that somebody may live to see")
     return typed
 
 
 def patient(text: str) -> str:
-    """A patient as typed, eleven digits or a whole CX, as canonical CX. Refuses a number that cannot be one.
+    """A patient as typed, eleven digits or a whole CX, as canonical CX; `-` takes a line of standard input.
 
-    A slip of one digit would otherwise set a block on nobody and look like success.
+    Refuses a number that cannot be one: a slip of one digit would set a block on nobody and look like success.
     """
     from policy.numbers import AUTHORITY, SYNTHETIC_MONTHS, NumberRules, is_patient, patient_id, person_number
 
+    if text == "-":
+        text = sys.stdin.readline().strip()
     rules = NumberRules(synthetic_months=SYNTHETIC_MONTHS)
     if text.isdecimal():
         found = person_number(text, rules)

@@ -93,9 +93,9 @@ class Pilot(Town):
         number = next(self._planted)
         said.setdefault("created", datetime.fromisoformat(WRITTEN))
         made = paper(person, source(key), kind, number, **said)
-        family, title, inside = (
-            f"Kanari{where}{number:05}{person.number[:6]}" for where in ("navn", "tittel", "bytes")
-        )
+        # Few digits in a row: the log masks what may be a person's number, and would hide a leak from the search.
+        about = f"{number:05}av{person.number[:6]}"
+        family, title, inside = (f"Kanari{where}{about}" for where in ("navn", "tittel", "bytes"))
         self.canaries += [
             Canary("author", family.encode()),
             Canary("title", title.encode()),

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import pytest
-
 from simulators.consumer import Answered
 from simulators.people import Person
 from simulators.personae import ANNE, CARL, DAG, EVA, FINN, GURO
 from simulators.sts import Clinician
-from tests.journeys.pilot import FAILURE, SUCCESS, Pilot, shares
+from tests.journeys.pilot import FAILURE, SUCCESS, USUAL, Pilot, shares
 
 DRAMMEN = replace(
     GURO,
@@ -71,11 +69,18 @@ def test_02_a_reader_in_the_region_sees_documents_from_the_first_second_of_the_t
     begins(pilot, ANNE, patient, "2020-11-10T00:00:00+01:00")
 
 
-@pytest.mark.parametrize(("number", "key"), [("04", "unn"), ("05", "ous")])
-def test_04_05_a_hospital_that_shares_does_not_read(pilot: Pilot, patient: Person, number: str, key: str) -> None:
-    """Finn at OUS is refused as a whole, whether he asks for another hospital's documents or for his own."""
-    papers = pilot.shared(patient, key)
-    pilot.at("2021-02-15T10:00:00+01:00")
+def test_04_a_hospital_that_shares_does_not_read_what_others_share(pilot: Pilot, patient: Person) -> None:
+    """Finn at OUS treats the patient and asks for documents of Helse Nord: refused, since OUS only shares."""
+    papers = pilot.shared(patient, "unn")
+    pilot.at(USUAL)
+    denied(pilot, FINN, patient, pilot.find(FINN, patient.number))
+    denied(pilot, FINN, patient, pilot.open(FINN, patient.number, papers))
+
+
+def test_05_a_hospitals_own_documents_are_read_in_its_own_system(pilot: Pilot, patient: Person) -> None:
+    """Finn asks for OUS's own documents this way and is refused: he has them in his own record system."""
+    papers = pilot.shared(patient, "ous")
+    pilot.at(USUAL)
     denied(pilot, FINN, patient, pilot.find(FINN, patient.number))
     denied(pilot, FINN, patient, pilot.open(FINN, patient.number, papers))
 
@@ -89,14 +94,14 @@ def test_09_a_panel_reads_the_one_hospital_that_shares_with_it(pilot: Pilot, pat
     """Eva's list holds what OUS has, and of Nordlandssykehuset nothing: no agreement names the two."""
     north = pilot.shared(patient, "nlsh")
     south = pilot.shared(patient, "ous")
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     pilot.absent(EVA, patient, north[0], "NO_AGREEMENT_SOURCE", shown=south)
 
 
 def test_10_to_be_in_the_same_region_is_not_enough(pilot: Pilot, patient: Person) -> None:
     """At a panel's hospital the panel's doctors alone may read; at another place of that trust nobody."""
     papers = pilot.shared(patient)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     pilot.sees_nothing(DRAMMEN, patient, papers, "PERSON_NOT_ENROLLED")
     elsewhere = replace(DRAMMEN, place_of_care="974705788")
     denied(pilot, elsewhere, patient, pilot.find(elsewhere, patient.number))
@@ -105,7 +110,7 @@ def test_10_to_be_in_the_same_region_is_not_enough(pilot: Pilot, patient: Person
 def test_12_leaving_the_place_ends_the_access(pilot: Pilot, patient: Person) -> None:
     """Carl is still on the list of Ahus; with a token from Stavanger he is refused."""
     papers = pilot.shared(patient)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     moved = replace(CARL, legal_entity="983974678", place_of_care="974703300")
     denied(pilot, moved, patient, pilot.find(moved, patient.number))
     denied(pilot, moved, patient, pilot.open(moved, patient.number, papers))
@@ -115,7 +120,7 @@ def test_12_leaving_the_place_ends_the_access(pilot: Pilot, patient: Person) -> 
 def test_16_a_municipality_takes_part_by_place_and_not_as_a_whole(pilot: Pilot, patient: Person) -> None:
     """The nursing home of the municipality whose emergency clinic takes part is refused."""
     papers = pilot.shared(patient, "nlsh")
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     denied(pilot, NURSING_HOME, patient, pilot.find(NURSING_HOME, patient.number))
     denied(pilot, NURSING_HOME, patient, pilot.open(NURSING_HOME, patient.number, papers))
 
@@ -123,7 +128,7 @@ def test_16_a_municipality_takes_part_by_place_and_not_as_a_whole(pilot: Pilot, 
 def test_69_another_part_of_the_country_needs_an_agreement_and_no_program(pilot: Pilot, patient: Person) -> None:
     """Dag in Bodø sees nothing of his patient's stay in Oslo; one more agreement in a file, and he sees it."""
     papers = pilot.shared(patient)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     pilot.absent(DAG, patient, papers[0], "NO_AGREEMENT_SOURCE")
     with pilot.policy("agreements.toml", ("", shares("oslo-bodo", "ous", "morkved"))):
         pilot.sees(DAG, patient, papers)

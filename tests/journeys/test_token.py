@@ -16,11 +16,10 @@ from simulators.consumer import Answered, envelope, find_documents
 from simulators.papers import Paper
 from simulators.people import Person
 from simulators.personae import ANNE, CARL
-from simulators.sts import KeyPair
-from tests.journeys.pilot import FAILURE, Pilot
+from simulators.sts import KeyPair, Need
+from tests.journeys.pilot import FAILURE, USUAL, Pilot
 from tests.tools import xsw
 
-_SUBCODE = "soap12:Subcode"
 _ID = 'xmlns="urn:hl7-org:v3" xsi:type="II" displayable="false"'
 
 
@@ -66,7 +65,7 @@ def provider(assertion: xml.Element, root: str, extension: str) -> None:
 def test_20_a_citizen_gets_nothing_on_this_route(pilot: Pilot, patient: Person) -> None:
     """The patient's own token, from the citizens' token service, is refused by its channel."""
     papers = pilot.shared(patient)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     token = pilot.citizens.citizen("Prøve Innbygger", patient.number, pilot.now())
     refused(pilot, patient, papers, token, "CHANNEL_NOT_ALLOWED", "wsse:FailedAuthentication")
 
@@ -75,7 +74,7 @@ def test_21_a_token_is_for_one_patient(pilot: Pilot, patient: Person) -> None:
     """Anne's token is for one patient; a query about another fails and alarms the operators."""
     other = pilot.patient()
     papers = pilot.shared(other)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     token = pilot.token(ANNE, patient.number)
     asked = pilot.consumer().find(other.patient_id, token)
     assert (asked.status, asked.entries) == (FAILURE, ())
@@ -94,7 +93,7 @@ def test_21_a_token_is_for_one_patient(pilot: Pilot, patient: Person) -> None:
 def test_23_a_token_speaks_for_the_organisation_its_system_belongs_to(pilot: Pilot, patient: Person) -> None:
     """Carl's token from Ahus is refused when it was ordered by a system that is registered to Lovisenberg."""
     papers = pilot.shared(patient)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     service = replace(pilot.clinicians, client_legal_entity="965985166")
     token = service.clinician(CARL, patient.number, pilot.now())
     refused(pilot, patient, papers, token, "ORG_MISMATCH", "wsse:FailedAuthentication")
@@ -105,7 +104,7 @@ def test_23_a_token_speaks_for_the_organisation_its_system_belongs_to(pilot: Pil
 def test_25_a_weak_login_is_not_enough(pilot: Pilot, patient: Person) -> None:
     """A login of level 3 is refused."""
     papers = pilot.shared(patient)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     token = pilot.token(ANNE, patient.number, level="3")
     refused(pilot, patient, papers, token, "LOA_LOW", "wsse:FailedAuthentication")
 
@@ -129,7 +128,7 @@ def test_27_a_token_without_a_signature_that_holds_is_no_token(
 ) -> None:
     """A token that nobody signed, or that was changed after it was signed, is refused without a word on why."""
     papers = pilot.shared(patient)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     token = forge(pilot.token(ANNE, patient.number))
     refused(pilot, patient, papers, token, "TOKEN_INVALID", "wsse:FailedCheck")
 
@@ -140,7 +139,7 @@ def test_27_a_signature_over_another_assertion_carries_nobody_in(
 ) -> None:
     """Anne's signed assertion, packed so that a careless reader would believe another one, is refused likewise."""
     pilot.shared(patient)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     answer = pilot.consumer().post("/xds/registry", wrap(pilot.token(ANNE, patient.number)))
     assert (answer.http_status, answer.fault, answer.entries) == (500, SECURITY_REFUSED, ())
     assert b">wsse:FailedCheck<" in answer.raw
@@ -152,7 +151,7 @@ def test_27_a_signature_over_another_assertion_carries_nobody_in(
 def test_29_a_token_names_its_person_one_way(pilot: Pilot, patient: Person, root: str, extension: str) -> None:
     """A provider-identifier with another national number than NameID, or another HPR number than npi, is refused."""
     papers = pilot.shared(patient)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     change = partial(provider, root=root, extension=extension)
     token = resigned(pilot.token(ANNE, patient.number), change, pilot.clinicians.key)
     refused(pilot, patient, papers, token, "SUBJECT_MISMATCH", "wsse:FailedAuthentication")
@@ -164,25 +163,30 @@ def test_29_a_token_names_its_person_one_way(pilot: Pilot, patient: Person, root
 def test_66_an_ended_session_opens_nothing_and_a_fresh_token_all(pilot: Pilot, patient: Person) -> None:
     """An hour later neither list nor ids work with the old token; with a fresh one they do, as nothing was kept."""
     papers = pilot.shared(patient)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     token = pilot.token(ANNE, patient.number)
     consumer, asked = pilot.consumer(), [(papers[0].source.repository_unique_id, papers[0].unique_id)]
     assert len(consumer.find(patient.patient_id, token).entries) == 1
     assert len(consumer.open(asked, token).documents) == 1
-    later = pilot.now() + timedelta(minutes=61)
+    attested = Need(attested=pilot.now() + timedelta(minutes=59))
+    newly_attested = pilot.token(ANNE, patient.number, attested)
+    later = pilot.now() + timedelta(minutes=62)
     pilot.at(later.isoformat())
     for answer in (consumer.find(patient.patient_id, token), consumer.open(asked, token)):
         assert (answer.http_status, answer.fault, answer.documents) == (500, "attestation_has_expired", ())
         assert b">wsse:MessageExpired<" in answer.raw
         assert "  ATTEST_EXPIRED: " in pilot.explained(answer)
-    # A newer attestation does not prolong the old session either: the token itself has ended.
+    # A newer attestation does not prolong a session whose token has ended.
+    ended = consumer.find(patient.patient_id, newly_attested)
+    assert (ended.http_status, ended.fault) == (500, "The security token is not valid at this time")
+    assert "  TOKEN_EXPIRED: " in pilot.explained(ended)
     pilot.sees(ANNE, patient, papers)
 
 
 def test_a_query_without_a_token_is_refused(pilot: Pilot, patient: Person) -> None:
     """A reader's system that sends no token is told that one is needed, and nothing else."""
     pilot.shared(patient)
-    pilot.at("2021-02-15T10:00:00+01:00")
+    pilot.at(USUAL)
     message = envelope(Action.QUERY, find_documents(patient.patient_id), None)
     answer = pilot.consumer().post("/xds/registry", message)
     assert (answer.http_status, answer.fault, answer.entries) == (500, "A security token is needed", ())

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from audit.event import Ending, Kind
 from audit.spool import Spool
 from policy.facts import Reason
 from registry.blocks import BlockBook
 from registry.engine import Database, open_database
+from server.cli import app
 from server.commands.reasons import SENTENCES
 from tests.audit.trail import PATIENT, document, event
-from tests.server.place import ROOT, SIMPLE, innsyn, place
+from tests.server.place import OUS, ROOT, SIMPLE, innsyn, place
 
 NUMBER = "15837510047"
 
@@ -44,7 +46,7 @@ def spool(node: Path) -> Spool:
 def block_of(node: Path, *words: str) -> str:
     told = innsyn(node, "block", "set", NUMBER, *words)
     assert told.exit_code == 0, told.output
-    return told.output.split()[1]
+    return told.stdout.split()[1]
 
 
 def test_the_command_starts_without_loading_the_product() -> None:
@@ -125,7 +127,7 @@ def test_a_block_takes_every_target_of_its_kind(node: Path, database: Database) 
     block_of(node, "--kind", "department", "--organisation", "958935420", "--department", "705592")
     block_of(node, "--kind", "source_total", "--source", "ous")
     block_of(node, "--kind", "openable", "--overridable-by", "consent,emergency", "--from", "2021-01-01")
-    block_of(node, "--kind", "document", "--repository", "2.999.578.1.1", "--document", "1.2", "--document", "1.3")
+    block_of(node, "--kind", "document", "--ahead", "--repository", OUS, "--document", "1.2", "--document", "1.3")
     held = {each.kind.value: each for each in BlockBook(database).list(PATIENT)}
     assert len(held) == 6
     assert held["document"].documents == {"1.2", "1.3"}
@@ -145,6 +147,14 @@ def test_a_block_takes_every_target_of_its_kind(node: Path, database: Database) 
         (NUMBER, "--kind", "openable", "--overridable-by", "anybody"),
         (NUMBER, "--kind", "visit_history", "--from", "2021-01-01T10:00"),
         (NUMBER, "--kind", "visit_history", "--from", "2021-01-02", "--to", "2021-01-01"),
+        (NUMBER, "--kind", "visit_history", "--to", "9999-12-31T23:59:59-12:00"),
+        (f"{NUMBER}^^^&1.2.3&ISO", "--kind", "visit_history"),
+        (NUMBER, "--kind", "named_person", "--person", "9144900 "),
+        (NUMBER, "--kind", "organisation", "--organisation", "958 935 420"),
+        (NUMBER, "--kind", "department", "--organisation", "958935420", "--department", "705592 "),
+        (NUMBER, "--kind", "source_total", "--source", "OUS"),
+        (NUMBER, "--kind", "document", "--document", "1.2"),
+        (NUMBER, "--kind", "document", "--ahead", "--document", ""),
     ],
 )
 def test_a_block_that_means_nothing_is_refused_and_leaves_nothing(
@@ -153,6 +163,23 @@ def test_a_block_that_means_nothing_is_refused_and_leaves_nothing(
     assert innsyn(node, "block", "set", *words).exit_code == 2
     assert not BlockBook(database).list(PATIENT)
     assert not list((node.parent / "state" / "audit").glob("*.jsonl"))
+
+
+def test_a_block_that_may_hold_for_nobody_is_set_and_said_to_be_so(node: Path) -> None:
+    told = innsyn(node, "block", "set", NUMBER, "--kind", "organisation", "--organisation", "974760673")
+    assert told.exit_code == 0
+    assert "nothing is registered under this number" in told.stderr
+    assert "no place of care in the policy is, or belongs to, 974760673" in told.stderr
+    (node.parent / "policy" / "policy.toml").unlink()
+    told = innsyn(node, "block", "set", NUMBER, "--kind", "source_total", "--source", "ous")
+    assert told.exit_code == 0
+    assert "was not checked" in told.stderr
+
+
+def test_a_patient_is_read_from_standard_input_where_no_list_of_processes_shows_it(node: Path) -> None:
+    words = ["block", "set", "-", "--kind", "reservation", "--config", str(node)]
+    assert CliRunner().invoke(app, words, input=f"{NUMBER}\n").exit_code == 0
+    assert "reservation" in innsyn(node, "block", "list", PATIENT).stdout
 
 
 def test_a_d_number_and_a_whole_id_name_the_same_patient(node: Path) -> None:

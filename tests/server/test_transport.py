@@ -22,6 +22,7 @@ from policy.facts import Peer
 from server.exchange import MIB, Limits
 from server.transport import tls_context
 from tests.attacks.front import eventually
+from tests.ihe import messages
 from tests.server.edge import Edge, echo, edge
 from tests.server.wire import QUERY, Wire, head, post
 
@@ -111,18 +112,20 @@ def test_tls_older_than_1_2_is_refused(seen: Seen, version: ssl.TLSVersion) -> N
         Wire(seen.edge.address, seen.client(version=version))
 
 
-def test_a_session_is_never_resumed_without_looking_at_the_certificate_again(seen: Seen) -> None:
-    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+def test_a_tls_1_3_session_is_never_resumed_and_a_1_2_one_brings_the_same_certificate(seen: Seen) -> None:
+    for version in (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2):
         context = seen.client(version=version)
         with Wire(seen.edge.address, context) as wire:
             assert wire.ask(post()).status == 200
             assert isinstance(wire.socket, ssl.SSLSocket)
             session = wire.socket.session
+        seen.peers.clear()
         made = socket.create_connection(seen.edge.address)
         with context.wrap_socket(made, server_hostname="localhost", session=session) as again:
             again.sendall(post())
             assert again.recv(15) == b"HTTP/1.1 200 OK"
-            assert not again.session_reused
+            assert again.session_reused is (version is ssl.TLSVersion.TLSv1_2)
+        assert [peer.certificate for peer in seen.peers] == [seen.fingerprint]
 
 
 def test_plain_http_to_a_tls_listener_gets_nothing(seen: Seen) -> None:
@@ -149,8 +152,6 @@ def test_deadlines_hold_inside_tls_too(seen: Seen) -> None:
 
 
 def test_a_reader_that_stops_inside_tls_loses_its_connection(seen: Seen) -> None:
-    from tests.ihe import messages
-
     with Wire(seen.edge.address, seen.client(), receive_buffer=4096) as wire:
         wire.send(post(messages.of(Action.REGISTER)))
         eventually(lambda: seen.edge.server.connections == 1)

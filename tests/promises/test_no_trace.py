@@ -1,0 +1,17 @@
+"""Promise N6 in small: worlds made by chance are asked every question, with and without what the caller may not see."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.n6_no_trace import compare
+
+
+@pytest.mark.parametrize("first", [1, 51, 101])
+def test_what_is_hidden_leaves_no_trace_in_any_answer(first: int) -> None:
+    tally = compare(range(first, first + 4))
+    assert tally.answers > 200
+    assert tally.hidden
+    assert tally.visible
+    assert not tally.differences
+    assert not tally.disagreements
