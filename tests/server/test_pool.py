@@ -15,8 +15,19 @@ from server.pool import Pool
 NAMES = b"<a>" + b"".join(b"<n%d/>" % each for each in range(40_000)) + b"</a>"
 
 
+@pytest.fixture(autouse=True)
+def others() -> set[threading.Thread]:
+    """Threads of pools that earlier tests left to end by themselves."""
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+    return OTHERS
+
+
+OTHERS: set[threading.Thread] = set()
+
+
 def transactions() -> list[threading.Thread]:
-    return [each for each in threading.enumerate() if each.name == "transaction"]
+    return [each for each in threading.enumerate() if each.name == "transaction" and each not in OTHERS]
 
 
 def test_jobs_run_in_no_more_threads_than_there_are_and_give_what_they_return_or_raise() -> None:
