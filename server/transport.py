@@ -112,6 +112,8 @@ class NodeProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         elif not self._begun:
             self.transport.close()
+            # An idle TLS peer may never answer the goodbye, and a stop must not wait for it.
+            self._within(self._limits.linger_seconds, self.transport.abort)
 
     def end(self, why: str) -> None:
         """Ends the connection now. `why` reaches a stream that runs on it."""

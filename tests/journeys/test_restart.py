@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from http.client import HTTPSConnection
 
-import pytest
-
 from simulators.people import Person
 from simulators.personae import ANNE
 from tests.journeys.pilot import USUAL, Pilot
@@ -43,7 +41,6 @@ def test_a_restarted_node_knows_what_it_knew(pilot: Pilot, patient: Person) -> N
     assert "are whole, unaltered and in order" in pilot.innsyn("audit", "verify")
 
 
-@pytest.mark.xfail(strict=True, reason="HttpServer.drain waits 20 s for idle TLS connections to answer close_notify")
 def test_an_idle_connection_does_not_hold_up_a_stop(pilot: Pilot) -> None:
     """A reader's system keeps a connection in its pool and does not listen on it: the node stops all the same."""
     host, port = pilot.url.removeprefix("https://").split(":")
