@@ -86,6 +86,8 @@ class Event:
     certificate: str
     subject: Subject | None = None
     patient_id: str = ""
+    patients: tuple[str, ...] = ()
+    """Further patients of whom the answer holds something: machines may ask across patients."""
     policy: str = ""
     """Version and generation of the policy decided on."""
     reason: str = ""

@@ -98,7 +98,7 @@ def who(folder: Path, patient_ids: Collection[str]) -> Trail:
     found = _Found()
     for event in _events(folder, marks, found.gaps):
         about = event.patient_id or (event.subject.patient_id if event.subject else "")
-        if about in patient_ids:
+        if not {about, *event.patients}.isdisjoint(patient_ids):
             found.add(event)
     return Trail(found.views(), tuple(found.gaps))
 

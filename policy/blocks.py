@@ -143,14 +143,15 @@ def covers_caller(block: Block, subject: Subject, units: Collection[str]) -> boo
     """Whether the block is aimed at this caller. `units` are the caller's place of care and everything above it.
 
     Kinds that are aimed at nobody in particular cover everybody. A department block also hits a caller of its
-    organisation who names no department: otherwise leaving the department out would open it.
+    organisation who names no department: otherwise leaving the department out would open it. So does a block of any
+    organisation a machine of which nobody has said whose it is.
     """
     if block.kind is BlockKind.NAMED_PERSON:
         return block.person in people_of(subject)
     if block.kind is BlockKind.ORGANISATION:
-        return block.organisation in units
+        return not units or block.organisation in units
     if block.kind is BlockKind.DEPARTMENT:
-        return block.organisation in units and subject.department in ("", block.department)
+        return (not units or block.organisation in units) and subject.department in ("", block.department)
     return True
 
 

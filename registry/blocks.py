@@ -33,6 +33,9 @@ _BLOCKS = sa.select(block.c.terms).where(
     block.c.person_key == sa.func.coalesce(_PERSON, sa.bindparam("key", type_=sa.BigInteger))
 )
 _SEQUENCE = sa.select(block_journal.c.sequence).where(block_journal.c.id == 1)
+_TURN = _SEQUENCE.with_for_update()
+"""Taken by whoever sets a block of documents and by whoever ties documents together, before they look: of two that
+look at the same time each would miss what the other writes (on SQLite writers have their turns anyway)."""
 
 
 class BlockChange(StrEnum):
@@ -136,6 +139,7 @@ class BlockBook:
 def extend(connection: Connection, identities: Iterable[str], now: datetime, by: str) -> None:
     """Brings documents that were just tied to blocked ones under their blocks, in the transaction that tied them."""
     people = frozenset(identities)
+    connection.execute(_TURN)
     for old in _blocks(connection, min(people)):
         if not old.documents:
             continue
@@ -147,6 +151,7 @@ def extend(connection: Connection, identities: Iterable[str], now: datetime, by:
 def _set(connection: Connection, new: Block, by: str, now: datetime) -> int:
     people = identity_set(connection, new.patient_id)
     if new.documents:
+        connection.execute(_TURN)
         keys = {patient_key(each) for each in people}
         new = replace(new, documents=relatives(connection, keys, new.documents))
     for old in _blocks(connection, new.patient_id):

@@ -333,6 +333,8 @@ def _open_sqlite(url: URL, create: bool) -> Database:
         raise DatabaseMissing("the registry is kept in a file; give the database's URL a path")
     if not create and not path.is_file():
         raise DatabaseMissing(f"there is no registry at {path}; restore it, or create one with a migration")
+    if create and not path.exists():
+        _born_closed(path)
     mode = "rwc" if create else "rw"
 
     def connect() -> sqlite3.Connection:
@@ -362,3 +364,11 @@ def _open_sqlite(url: URL, create: bool) -> Database:
             connection.exec_driver_sql(statement)
 
     return Database(engine, path)
+
+
+def _born_closed(path: Path) -> None:
+    """An empty file that only its owner reads; SQLite gives its log the same mode. Raises DatabaseMissing."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as problem:
+        raise DatabaseMissing(f"the registry at {path} cannot be created: {problem.strerror}") from None

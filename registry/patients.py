@@ -82,6 +82,8 @@ def merge(connection: Connection, survivor: str, subsumed: str) -> None:
     """
     if survivor == subsumed:
         raise MergeRefused("an identifier cannot be merged into itself")
+    # First of all: a block that is being set meanwhile is set before this begins, or on the person it has made.
+    connection.execute(block_journal.update().values(sequence=block_journal.c.sequence + 1))
     for each in sorted((survivor, subsumed)):
         try:
             admit(connection, each)
@@ -103,7 +105,6 @@ def merge(connection: Connection, survivor: str, subsumed: str) -> None:
     connection.execute(
         block.update().where(block.c.person_key == patient_key(subsumed)).values(person_key=patient_key(survivor))
     )
-    connection.execute(block_journal.update().values(sequence=block_journal.c.sequence + 1))
 
 
 def _locked(patient_ids: Iterable[str]) -> sa.Select[str, str]:

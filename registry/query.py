@@ -194,8 +194,15 @@ def _answered(question: Question, situation: Situation, desk: Desk) -> Answer:
         return replace(refused, event=replace(refused.event, objects=objects, note="; ".join(shown.notes)))
     write = desk.store.render if question.leaf else _reference
     written = tuple(write(each, desk.home) for each in visible)
-    event = question.exchange.queried(subject, patient_id or "", question.asked.id, question.text, objects)
-    return Answer(replace(event, note="; ".join(shown.notes)) if shown.notes else event, (), written)
+    # A machine that asks by id names no patient: the trail must know all the same whose documents it was shown.
+    first, *others = dict.fromkeys([*([patient_id] if patient_id else ()), *_patients(visible)]) or ("",)
+    event = question.exchange.queried(subject, first, question.asked.id, question.text, objects)
+    event = replace(event, patients=tuple(others), note="; ".join(shown.notes))
+    return Answer(event, (), written)
+
+
+def _patients(visible: Sequence[Found]) -> list[str]:
+    return [each.facts.patient_id for each in visible]
 
 
 def _must_be_known(query: FindDocuments, situation: Situation, desk: Desk) -> None:
@@ -216,8 +223,7 @@ def _with_blocks_of(found: Sequence[Found], situation: Situation, desk: Desk) ->
 
 def _limits(question: Question, visible: Sequence[Found], desk: Desk) -> Iterable[XdsError]:
     """Limits of an answer, counted on what the caller may see (ITI TF-2 3.18.4.1.2.5, 3.18.4.1.2.6)."""
-    patients = {each.facts.patient_id for each in visible}
-    if question.leaf and isinstance(question.query, GetDocuments) and len(patients) > 1:
+    if question.leaf and isinstance(question.query, GetDocuments) and len(set(_patients(visible))) > 1:
         yield XdsError(Code.RESULT_NOT_SINGLE_PATIENT, "the ids are of more than one patient")
     if question.leaf and len(visible) > desk.max_results:
         yield XdsError(Code.TOO_MANY_RESULTS, f"more than {desk.max_results} entries; ask for ObjectRef or narrow it")

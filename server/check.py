@@ -176,6 +176,9 @@ def _database(config: Config) -> Iterator[Found]:
             database.close()
     except DatabaseMissing as problem:
         yield Found("database.url", str(problem))
+        return
+    if database.path is not None and (mode := stat.S_IMODE(database.path.stat().st_mode)) & 0o077:
+        yield Found("database.url", f"{database.path} is open to others (mode {mode:04o}): chmod 600")
 
 
 def _clock(config: Config, wall: datetime) -> Iterator[Found]:

@@ -207,11 +207,23 @@ def _listeners(parts: Parts) -> Iterator[Mistake]:
             continue
         if listener.machine_identity not in parts.known_identities:
             yield Mistake(f"{path}.machine_identity", "names no [identity] section")
-        if not listener.tls and not listener.on_loopback:
-            yield Mistake(
-                f"{path}.machine_identity",
-                "would make everybody on the network this machine: demand client certificates or listen on 127.0.0.1",
-            )
+        if not listener.on_loopback:
+            yield from _open_machine(f"{path}.machine_identity", listener, parts)
+
+
+def _open_machine(path: str, listener: Listener, parts: Parts) -> Iterator[Mistake]:
+    """A listener that others reach, and that takes whoever sends no token for one machine."""
+    if not listener.tls:
+        yield Mistake(
+            path,
+            "would make everybody on the network this machine: demand client certificates or listen on 127.0.0.1",
+        )
+        return
+    identity = parts.identities.get(listener.machine_identity or "")
+    if identity is not None and identity.may_register:
+        yield Mistake(path, "would let every client certificate register: name that of the source in its [identity]")
+    if parts.issuers:
+        yield Mistake(path, "would make a caller that loses its token this machine: name certificates in [identity]")
 
 
 def _hospitals(parts: Parts) -> Iterator[Mistake]:
@@ -234,6 +246,13 @@ def _hospitals(parts: Parts) -> Iterator[Mistake]:
 
 def _issuers(parts: Parts) -> Iterator[Mistake]:
     yield from _twice({f"issuer.{name}.entity_id": (each.entity_id,) for name, each in parts.issuers.items()})
+    if reachable := sorted(name for name, each in parts.listeners.items() if not each.on_loopback):
+        for name, each in parts.issuers.items():
+            if each.simulated:
+                yield Mistake(
+                    f"issuer.{name}.simulated",
+                    f"gives any token to anybody: not on a node that others reach by listener.{reachable[0]}",
+                )
 
 
 def _identities(parts: Parts) -> Iterator[Mistake]:

@@ -181,6 +181,13 @@ def test_a_search_without_hits_saw_nothing(tmp_path: Path, spool: Spool) -> None
     assert not view.saw_anything
 
 
+def test_a_retrieve_that_got_nothing_tells_what_was_withheld_and_why(tmp_path: Path, spool: Spool) -> None:
+    spool.record(event(Kind.FAILED, objects=(document(1, BLOCKED),), errors=("XDSDocumentUniqueIdError",)))
+    (view,) = who(tmp_path, [PATIENT]).views
+    assert [(each.unique_id, each.decision.reason) for each in view.withheld] == [("1.2.3.1", Reason.BLOCK_DOC)]
+    assert not view.saw_anything
+
+
 def test_intent_and_outcome_are_one_view(tmp_path: Path, spool: Spool) -> None:
     spool.record(event(Kind.RELEASING, objects=(document(1), document(2), document(3, BLOCKED))))
     ended = (document(1, ending=Ending.COMPLETE, sent=900), document(2, ending=Ending.UP_CONNECT))

@@ -51,7 +51,8 @@ def hides(world: World, block: Block, entry: EntryFacts) -> bool:
         return True
     if block.kind is BlockKind.NAMED_PERSON:
         return subject.channel is not Channel.MACHINE and block.person == subject.hpr
-    at_unit = block.organisation in (subject.place_of_care, PLACES.get(subject.place_of_care))
+    nobodys = subject.channel is Channel.MACHINE and not subject.legal_entity
+    at_unit = nobodys or block.organisation in (subject.place_of_care, PLACES.get(subject.place_of_care))
     if block.kind is BlockKind.ORGANISATION:
         return at_unit
     if block.kind is BlockKind.DEPARTMENT:

@@ -211,6 +211,14 @@ def test_a_clock_behind_the_trail_is_a_warning(plain: Path, tmp_path: Path) -> N
     assert any("behind the newest line" in each.sentence for each in examine(plain).warnings)
 
 
+def test_a_registry_that_others_read_is_a_mistake(plain: Path) -> None:
+    database = plain.parent / "state" / "innsyn.db"
+    assert database.stat().st_mode & 0o077 == 0
+    database.chmod(0o640)
+    (found,) = examine(plain).mistakes
+    assert str(found) == f"database.url: {database} is open to others (mode 0640): chmod 600"
+
+
 def test_a_password_in_a_file_that_others_read_is_a_mistake(plain: Path) -> None:
     plain.write_text(plain.read_text() + '\n[database]\nurl = "postgresql://innsyn:hunter2@127.0.0.1:1/innsyn"\n')
     plain.chmod(0o644)

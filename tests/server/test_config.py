@@ -206,6 +206,19 @@ RULES: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("issuer.sts.audiences", lambda raw: raw["issuer"]["sts"].update(audiences=[""])),
     ("issuer.sts.certificates", lambda raw: raw["issuer"]["sts"].update(certificates=[])),
     ("issuer.sts.profile", lambda raw: raw["issuer"]["sts"].update(profile="2.0")),
+    ("issuer.sts.simulated", lambda raw: raw["issuer"]["sts"].update(simulated=True)),
+    ("listener.clinicians.machine_identity", lambda raw: raw["listener"]["clinicians"].update(machine_identity="ous")),
+    (
+        "listener.clinicians.machine_identity",
+        lambda raw: (raw.pop("issuer"), raw["listener"]["clinicians"].update(machine_identity="ous")),
+    ),
+    (
+        "listener.clinicians.machine_identity",
+        lambda raw: (
+            raw["identity"]["conformance"].pop("may_register"),
+            raw["listener"]["clinicians"].update(machine_identity="conformance"),
+        ),
+    ),
     ("identity.two.certificates", lambda raw: raw["identity"].update(two={"certificates": ["ous.pem"]})),
     ("clock.simulated", lambda raw: raw.update(clock={"simulated": datetime(2021, 1, 1)})),
     ("database.url", lambda raw: raw.update(database={"url": "mysql://db"})),

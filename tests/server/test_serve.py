@@ -81,7 +81,10 @@ def running(folder: Path, hospital: Hospital) -> Iterator[Group]:
     registered(config, DOCUMENTS)
     file, log = folder / "innsyn.toml", folder / "node.log"
     with serving(file, f"http://127.0.0.1:{port}", log) as process:
-        yield Group(config, file, ("127.0.0.1", port), process, log)
+        started = Group(config, file, ("127.0.0.1", port), process, log)
+        # One worker that is ready answers the health page; a node is ready when all are.
+        eventually(lambda: bool(started.lines("ready")), 20)
+        yield started
 
 
 @pytest.fixture(scope="module")
