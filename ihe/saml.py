@@ -36,6 +36,10 @@ _VALUE = xml.Budget(bytes=16 * 1024, nodes=64, depth=8, attributes=32, declarati
 _OPEN, _CLOSE = f'<value xmlns:xsi="{XSI}">', "</value>"
 _BIDI = frozenset({"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"})
 _UNKNOWN_CONDITIONS_KEPT = frozenset({f"{{{SAML}}}OneTimeUse", f"{{{SAML}}}ProxyRestriction"})
+_TOKENS = etree.XPath(
+    "boolean(descendant-or-self::*[local-name()='Assertion' or local-name()='EncryptedAssertion'"
+    " or local-name()='BinarySecurityToken' or local-name()='UsernameToken'])"
+)
 _PARTS = ("Issuer", "Subject", "Conditions", "AuthnStatement", "AttributeStatement")
 
 
@@ -103,6 +107,15 @@ def find(security: xml.Element | None) -> xml.Element | None:
     return found
 
 
+def astray(body: xml.Element) -> bool:
+    """True if a token stands anywhere in the message of this body, as its reader cut it out (ihe.soap.Call.body).
+
+    For messages in whose security header `find` found none: a token for another role, beside the header or within the
+    body was sent by somebody who counts on its being looked at.
+    """
+    return any(_TOKENS(top) for top in (body, body.getroottree().getroot()))
+
+
 def stale_message(security: xml.Element, now: datetime, skew: timedelta = SKEW) -> bool:
     """True if the header's wsu:Timestamp says that the message is too old or from the future; False if it has none.
 
@@ -131,6 +144,14 @@ def issuer(assertion: xml.Element) -> str:
     if len(named) != 1 or len(named[0]) or not named[0].text:
         raise Mangled("not exactly one issuer")
     return named[0].text
+
+
+def audiences(assertion: xml.Element) -> tuple[tuple[str, ...], ...]:
+    """Whom `assertion` names as its audiences: Assertion.audiences alone. Raises Mangled.
+
+    For forwarding a verified assertion, which takes no more than this of it.
+    """
+    return _audiences(_one(assertion, "Conditions"))
 
 
 def digest(assertion: xml.Element) -> bytes:

@@ -26,6 +26,7 @@ from policy.files import (
     PolicyFile,
 )
 from policy.numbers import organisation_fault
+from policy.rows import CONFIDENTIALITY_9603
 
 POLICY = "policy.toml"
 ORGANISATIONS = "organisations.toml"
@@ -101,12 +102,22 @@ def warnings(files: Files) -> Iterator[Finding]:
             yield Finding(AGREEMENTS, f"{at}.precision", "the first day is not known, only its month; find it out")
         if agreement.sources != OWN and not files.sources_of(agreement):
             yield Finding(AGREEMENTS, f"{at}.sources", "names no source yet, so it shares nothing and admits nobody")
+    yield from _nors_counts(files)
     for path, number, status in _numbers(files):
         if status == "check":
             yield Finding(*path, f"{number} is still to be checked")
     for name, consumer in files.organisations.consumer.items():
         if consumer.enrolment != "role" and not _enrolled(files, name).person:
             yield Finding(f"enrolled/{name}.toml", "", f"nobody is enrolled, so consumer {name} reads nothing")
+
+
+def _nors_counts(files: Files) -> Iterator[Finding]:
+    """The national code that keeps a document back is among those that do: a slip in its list would show everything."""
+    table = None if files.policy is None else files.policy.block_kinds.get(BlockKind.DOCUMENT.value)
+    codes = None if table is None else table.from_code
+    if codes is not None and (codes.system != CONFIDENTIALITY_9603 or "NORS" not in map(str.upper, codes.codes)):
+        sentence = f"NORS of list {CONFIDENTIALITY_9603} is not named, so documents marked with it are shown"
+        yield Finding(POLICY, f"block_kinds.{BlockKind.DOCUMENT.value}.from_code", sentence)
 
 
 def ids_resolve(files: Files) -> Iterator[Finding]:

@@ -107,6 +107,14 @@ def oids(value: object) -> tuple[str, ...]:
     return tuple(oid(each) for each in names(value))
 
 
+def some_oids(value: object) -> tuple[str, ...]:
+    """A list of at least one OID, where none would look like "nobody" and mean "anybody"."""
+    found = oids(value)
+    if not found:
+        raise ValueError("name at least one")
+    return found
+
+
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Hpr = Annotated[str, StringConstraints(pattern=r"^T?[0-9]{1,9}$")]
@@ -119,6 +127,7 @@ SourcesOfMachine = Annotated[tuple[str, ...] | str, PlainValidator(sources_of_ma
 Ages = Annotated[dict[str, int | None] | None, PlainValidator(ages)]
 Oid = Annotated[str, PlainValidator(oid)]
 Oids = Annotated[tuple[str, ...], PlainValidator(oids)]
+SomeOids = Annotated[tuple[str, ...], PlainValidator(some_oids)]
 NumberStatus = Literal["confirmed", "synthetic", "check"]
 
 
@@ -165,7 +174,7 @@ class DefaultsTable(_Table):
 class IdentifiersTable(_Table):
     """[identifiers]: the registers whose numbers are meant."""
 
-    patient: Oids
+    patient: SomeOids
     practitioner: Oid
     organisation: Oid
     department: Oid

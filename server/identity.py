@@ -227,9 +227,12 @@ class Gatekeeper:
         try:
             if call.security is not None and saml.stale_message(call.security, now):
                 raise _refused(call, Reason.TOKEN_INVALID, "the message's timestamp is out of time")
-            return saml.find(call.security)
+            sent = saml.find(call.security)
         except Mangled as mangled:
             raise _refused(call, Reason.TOKEN_MALFORMED, str(mangled)) from None
+        if sent is None and saml.astray(call.body):
+            raise _refused(call, Reason.TOKEN_MALFORMED, "a token stands where none is looked for")
+        return sent
 
     def _accepted(self, sent: xml.Element, call: Call, peer: Peer, defaults: Defaults, now: datetime) -> _Verified:
         """Rows A2 and A3, but for the binding."""

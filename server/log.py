@@ -8,6 +8,7 @@ they were raised, not their texts. Logging itself never prints a line it failed 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -15,7 +16,7 @@ import threading
 import traceback
 from collections.abc import Mapping, MutableMapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -77,11 +78,29 @@ def configure(config: Config | None = None, *, stream: TextIO | None = None) -> 
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Unfailing(out))),
         cache_logger_on_first_use=False,
     )
     _quiet_libraries(level)
     _hooks()
+
+
+class _Unfailing:
+    """A stream that loses what it cannot write: on a full disk an exception out of a log line would take the place of
+    the answer to a caller."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> None:
+        """Writes `text`, or nothing."""
+        with contextlib.suppress(OSError, ValueError):
+            self._out.write(text)
+
+    def flush(self) -> None:
+        """Pushes it out as far as that goes."""
+        with contextlib.suppress(OSError, ValueError):
+            self._out.flush()
 
 
 def _listed_keys_only(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -154,3 +154,17 @@ def test_all_kinds_of_block_are_written_out_and_no_others() -> None:
 def test_only_documents_are_blocked_by_a_code() -> None:
     found = mistakes(edited("policy.toml", "from_code = {", "# from_code = {"))
     assert "block_kinds.document.from_code" in found[0]
+
+
+@pytest.mark.parametrize(("old", "new"), [(".1.1.9603", ".1.1.9604"), ('["NORS"]', '["NORN_ANG"]')])
+def test_a_policy_that_does_not_know_the_national_code_of_blocked_documents_says_so(old: str, new: str) -> None:
+    told = [str(each) for each in read(edited("policy.toml", old, new)).warnings if "from_code" in each.path]
+    assert len(told) == 1
+    assert "documents marked with it are shown" in told[0]
+
+
+def test_no_authority_for_patients_is_not_any_authority() -> None:
+    one = 'patient = ["2.16.578.1.12.4.1.4.1", "2.16.578.1.12.4.1.4.2"]'
+    assert mistakes(edited("policy.toml", one, "patient = []")) == [
+        "policy.toml: identifiers.patient: name at least one"
+    ]

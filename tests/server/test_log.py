@@ -181,3 +181,20 @@ def test_the_words_of_every_line_are_written_in_the_source() -> None:
                 ):
                     found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert not found
+
+
+class Full(io.StringIO):
+    """A log file on a disk without space."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    def flush(self) -> None:
+        self.write("")
+
+
+def test_a_line_that_cannot_be_written_stops_nobody(lines: io.StringIO) -> None:
+    log.configure(config("debug"), stream=Full())
+    structlog.get_logger().error("answer cut", correlation="c1")
+    logging.getLogger("library").warning("said something")
+    assert lines.getvalue() == ""
