@@ -5,8 +5,10 @@ Sources: XML 1.0 (fifth edition), SOAP 1.2 part 1 section 5 (no document type de
 
 from __future__ import annotations
 
+import queue
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,6 +72,7 @@ class _PerThread(threading.local):
         self.schemas: dict[str, Schema] = {}
         self.parser = _parser()
         self.parsed = 0
+        self.reader: _Reader | None = None
 
 
 def _parser() -> etree.XMLParser:
@@ -97,8 +100,12 @@ hundred; a hostile one of 2 MiB was measured to leave 16 MB behind, so that a th
 """
 
 
+TIRED = 1 * MiB
+"""Bytes after which the thread that parses for a worn one is replaced: some thousand honest messages."""
+
+
 def worn() -> bool:
-    """True when a pool does well to replace this thread: from here on each parse pays for a thread of its own."""
+    """True when a pool does well to replace this thread: from here on each parse takes the way through another."""
     return _mine.parsed > WORN
 
 
@@ -133,22 +140,40 @@ def _parse(raw: bytes) -> Element:
     _mine.parsed += len(raw)
     if not worn():
         return etree.fromstring(raw, _mine.parser)
-    # Only the end of a thread gives its table of names back, and only if the parser ends with it.
-    parsed: list[Element] = []
-    failed: list[etree.XMLSyntaxError | ValueError] = []
+    # Only the end of a thread gives its table of names back, so one that can be ended reads for this one.
+    if _mine.reader is None or _mine.reader.parsed > TIRED:
+        _mine.reader = _Reader()
+    return _mine.reader.parse(raw)
 
-    def alone() -> None:
+
+class _Reader:
+    """A thread of its own that parses for a worn one; it ends with this object, and its parser with it."""
+
+    def __init__(self) -> None:
+        self.parsed = 0
+        self._asked: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._found: queue.SimpleQueue[Element | etree.XMLSyntaxError | ValueError] = queue.SimpleQueue()
+        threading.Thread(target=_read_on, args=(self._asked, self._found), name="xml", daemon=True).start()
+        weakref.finalize(self, self._asked.put, None)
+
+    def parse(self, raw: bytes) -> Element:
+        self.parsed += len(raw)
+        self._asked.put(raw)
+        found = self._found.get()
+        if isinstance(found, etree.XMLSyntaxError | ValueError):
+            raise found
+        return found
+
+
+def _read_on(
+    asked: queue.SimpleQueue[bytes | None], found: queue.SimpleQueue[Element | etree.XMLSyntaxError | ValueError]
+) -> None:
+    parser = _parser()
+    while (raw := asked.get()) is not None:
         try:
-            parsed.append(etree.fromstring(raw, _parser()))
+            found.put(etree.fromstring(raw, parser))
         except (etree.XMLSyntaxError, ValueError) as wrong:
-            failed.append(wrong)
-
-    thread = threading.Thread(target=alone, name="xml")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return parsed[0]
+            found.put(wrong)
 
 
 def _utf8(raw: bytes, budget: Budget) -> bytes:
@@ -257,6 +282,10 @@ _compiling = threading.Lock()
 """While it compiles, the library keeps its built-in types and the loader of includes where all threads share them: two
 first requests at once were seen to end in a schema without its imports, in a third of fresh processes."""
 
+ATTEMPTS = 5
+"""A message that is read meanwhile takes the loader away as well, and cannot be made to wait: one compilation in thirty
+was seen to fail so in a process's first moments. Compiled again it has its imports."""
+
 
 class Schema:
     """Says where and how a message breaks one of the standard's schemas. Belongs to the thread that made it."""
@@ -277,13 +306,15 @@ class Schema:
         resolver = _FromFolder(folder)
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
         parser.resolvers.add(resolver)
-        try:
-            with _compiling:
-                root = etree.fromstring(resolver.content(path), parser, base_url=_FromFolder.PREFIX + path)
-                compiled = etree.XMLSchema(root)
-        except (etree.LxmlError, OSError, KeyError) as wrong:
-            raise SchemaUnusable(f"schema {path}: {clip(str(wrong), MOST_WORDS)}") from wrong
-        return cls(compiled)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with _compiling:
+                    root = etree.fromstring(resolver.content(path), parser, base_url=_FromFolder.PREFIX + path)
+                    return cls(etree.XMLSchema(root))
+            except (etree.LxmlError, OSError, KeyError) as wrong:
+                if attempt == ATTEMPTS or not isinstance(wrong, etree.XMLSchemaParseError):
+                    raise SchemaUnusable(f"schema {path}: {clip(str(wrong), MOST_WORDS)}") from wrong
+        raise AssertionError("the last attempt returns or raises")
 
     def findings(self, element: Element) -> tuple[Finding, ...]:
         """Everything wrong with `element` and what is below it, in document order; empty when it is valid."""

@@ -43,6 +43,8 @@ class Limits:
     max_request: int = 2 * MIB
     max_exchanges: int = 64
     """Requests that are being decided or wait for it. Slow readers and writers are not among them."""
+    flooded_exchanges: int = 8
+    """The same while more is asked than can be answered: who is admitted then need not wait long."""
     max_connections: int = 512
     max_held: int = 256 * MIB
     """Requests and answers in memory, of all connections together."""
@@ -138,7 +140,9 @@ class Exchange:
                 case None:
                     return False
                 case Refused():
-                    log.info("refused", correlation=self.correlation, status=problem.status)
+                    # A flood is told of once a second (server/gate.py).
+                    say = log.debug if problem.status == 503 else log.info
+                    say("refused", correlation=self.correlation, status=problem.status)
                     await self._bare(problem.status, problem.headers)
                 case CallerGone():
                     too_slow = isinstance(problem, CallerTooSlow)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+
+import structlog
 
 from ihe.soap import Reply, packaging_of
 from policy.facts import Peer
@@ -20,6 +23,12 @@ from server.soap import Answer, SoapServer
 
 __all__ = ["MIB", "Gate", "Limits", "Page", "Pages"]
 
+log = structlog.get_logger()
+
+LONG_WAIT = 0.02
+"""Seconds in the queue: some ten requests' work."""
+FLOOD_SECONDS = 0.2
+CALM_SECONDS = 1.0
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16 * 1024
 MAX_TARGET = 4 * 1024
@@ -43,6 +52,45 @@ def new_correlation() -> str:
     return secrets.token_hex(16)
 
 
+class Patience:
+    """Tells a burst, which may queue, from a flood, in which a queue makes all wait and serves no more.
+
+    A flood is when everybody has waited too long for some time. It is over when nobody was refused for a while.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._long_since: float | None = None
+        self._refused = 0
+        self._refused_at = self._told_at = float("-inf")
+        self.flooded = False
+
+    @property
+    def most(self) -> int:
+        """Requests that may be decided or wait for it just now."""
+        if self.flooded and self._clock() - self._refused_at > CALM_SECONDS:
+            self.flooded, self._long_since = False, None
+        return self._limits.flooded_exchanges if self.flooded else self._limits.max_exchanges
+
+    def waited(self, seconds: float) -> None:
+        """Told by every request when its turn has come, from any thread."""
+        now = self._clock()
+        if seconds < LONG_WAIT:
+            self._long_since = None
+        elif self._long_since is None:
+            self._long_since = now
+        elif now - self._long_since > FLOOD_SECONDS:
+            self.flooded, self._refused_at = True, now
+
+    def refused(self) -> None:
+        """Counts, and tells the operator once a second."""
+        self._refused, self._refused_at = self._refused + 1, self._clock()
+        if self._refused_at - self._told_at > 1:
+            log.warning("overload", count=self._refused)
+            self._refused, self._told_at = 0, self._refused_at
+
+
 class Gate:
     """One listener's ASGI application."""
 
@@ -64,6 +112,7 @@ class Gate:
         self._pool = pool
         self._correlation = correlation
         self._held = Held(limits.max_held)
+        self._patience = Patience(limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry. Never raises but when it is cancelled."""
@@ -82,6 +131,7 @@ class Gate:
             raise Refused(405, (b"allow", b"GET, HEAD, POST"))
         content_type = _message(exchange.scope, headers, self.limits.max_request)
         if exchange.connection.crowded:
+            self._patience.refused()
             raise Refused(503, OVERLOAD)
         # A caller that waits for 100 Continue may or may not send the body after a refusal: nobody knows what follows.
         keep = b"expect" not in headers
@@ -96,17 +146,22 @@ class Gate:
 
     def _admit(self, keep: bool) -> None:
         # Only what is being decided counts: a caller that reads or writes slowly takes no turn from others.
-        if self.deciding >= self.limits.max_exchanges or self._held.full:
+        if self.deciding >= self._patience.most or self._held.full:
+            self._patience.refused()
             raise Refused(503, OVERLOAD, keep=keep)
 
     async def _decided(self, endpoint: SoapServer, raw: bytes, content_type: str, peer: Peer) -> Answer:
         self.deciding += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._pool, endpoint.answer, raw, content_type, peer
+                self._pool, self._answer, time.monotonic(), endpoint, raw, content_type, peer
             )
         finally:
             self.deciding -= 1
+
+    def _answer(self, since: float, endpoint: SoapServer, raw: bytes, content_type: str, peer: Peer) -> Answer:
+        self._patience.waited(time.monotonic() - since)
+        return endpoint.answer(raw, content_type, peer)
 
     async def _page(self, exchange: Exchange, path: str, known: bool) -> None:
         page = self._pages(path, exchange.scope["query_string"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -40,6 +42,9 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     configure(config)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Connections of callers must not take the last file from the trail and the database.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     cores = sorted(os.sched_getaffinity(0))
     if config.node.workers > 1:
         os.sched_setaffinity(0, {cores[(number - 1) % len(cores)]})
@@ -50,6 +55,11 @@ def main(
         except (DatabaseMissing, StoreTrouble, RecordLost, ClockUnreadable, PolicyRefused, OSError) as wrong:
             pipe.send({"error": str(wrong)})
             sys.exit(1)
+        # What is here by now stays: a full collection would walk all of it, and everybody would wait.
+        gc.collect()
+        gc.freeze()
+        # The loop waits this long for each turn while transactions compute (default 5 ms): streams feel it.
+        sys.setswitchinterval(0.001)
         runner.run(worker.run())
 
 

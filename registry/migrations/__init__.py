@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
 from registry.engine import Database, DatabaseMissing, StoreTrouble
 from registry.tables import schema_version
+
+# alembic is imported where it is used: a node only checks, and would start a fifth of a second later.
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 SCHEMA_VERSION = 1
 """The version of the tables that this program works on."""
@@ -83,6 +84,8 @@ def _upgrade(connection: Connection) -> None:
         raise DatabaseMissing(
             f"the registry's tables are of version {version}, newer than this program; upgrade Innsyn"
         )
+    from alembic import command
+
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
@@ -93,6 +96,8 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return config
@@ -100,6 +105,9 @@ def _config() -> Config:
 
 def pending(database: Database) -> tuple[str, ...]:
     """The revisions a migration would run, oldest first."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     with database.reading() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     script = ScriptDirectory.from_config(_config())

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 
 from bench.n6_no_trace import compare
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """The measurement silences its process; the tests after it listen to the log."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("first", [1, 51, 101])

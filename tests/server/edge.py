@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,8 +54,12 @@ def edge(
     pages: Pages = one_page,
     context: ssl.SSLContext | None = None,
     threads: int = 2,
+    send_buffer: int | None = None,
 ) -> Iterator[Edge]:
-    """ITI-18 and ITI-42 on the registry's path, ITI-43 on the repository's; what is not given echoes."""
+    """ITI-18 and ITI-42 on the registry's path, ITI-43 on the repository's; what is not given echoes.
+
+    `send_buffer` is what the kernel takes of an answer that nobody reads; without it, megabytes.
+    """
     chosen = {Action.QUERY: echo, Action.REGISTER: echo, Action.RETRIEVE: echo, **(transactions or {})}
     repository = {Action.RETRIEVE: chosen.pop(Action.RETRIEVE)}
     endpoints = {REGISTRY: SoapServer(chosen), REPOSITORY: SoapServer(repository)}
@@ -64,6 +69,8 @@ def edge(
         gate = Gate("front", endpoints, pages, pool, limits or Limits())
         server = HttpServer(gate, context, lambda: DATE)
         listening = free_socket()
+        if send_buffer is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         await server.start(listening)
         return Edge(listening.getsockname(), gate, server, asyncio.get_running_loop(), asyncio.Event())
 

@@ -5,10 +5,12 @@ What hostile bytes get is in tests/attacks/test_http_attacks.py.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,35 +18,22 @@ from structlog.testing import capture_logs
 from audit.event import Ending, Kind
 from ihe.errors import FaultCode, SoapFault
 from ihe.names import Action
-from ihe.soap import Call, Reply, write_reply
+from ihe.soap import Call, Reply
 from policy.facts import Peer
 from repository_proxy import retrieve as proxy
-from server.exchange import KIB, MIB, Limits
+from repository_proxy.failures import CallerTooSlow
+from server.exchange import KIB, MIB, Exchange, Limits
 from server.gate import Page
 from simulators.hospital import Hospital, Script
 from simulators.hospital_variants import Variant
 from tests.attacks.front import eventually, trail
-from tests.ihe import messages
 from tests.nodes import Here, configured, hospital_here, node_here, registered
 from tests.server.edge import DATED, edge
-from tests.server.wire import QUERY, REGISTRY, REPOSITORY, Answer, Wire, head, post, retrieve
+from tests.server.wire import QUERY, REGISTRY, REPOSITORY, Wire, head, post, retrieve
 
 LARGE = "2.999.40.7.1"
 DOCUMENTS = {LARGE: bytes(range(256)) * 40_000}
 SECRET = "15837510047"
-
-
-class Patient:
-    """A transaction that waits until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.begun = threading.Semaphore(0)
-        self.go = threading.Event()
-
-    def __call__(self, call: Call, peer: Peer) -> Reply:
-        self.begun.release()
-        assert self.go.wait(10)
-        return write_reply(call, [b"<done/>"])
 
 
 def large(size: int) -> Reply:
@@ -53,102 +42,6 @@ def large(size: int) -> Reply:
 
 def broken(call: Call, peer: Peer) -> Reply:
     raise ValueError(f"no such patient: {SECRET}")
-
-
-def status(answer: Answer) -> tuple[int, bool]:
-    return answer.status, answer.bare
-
-
-# Load ----------------------------------------------------------------------------------------------------------------
-
-
-def test_above_the_limit_the_answer_is_503_within_milliseconds_and_the_connection_stays_usable() -> None:
-    patient = Patient()
-    with edge({Action.QUERY: patient}, Limits(max_exchanges=3), threads=2) as one:
-        busy = [Wire(one.address) for _ in range(3)]
-        for wire in busy:
-            wire.send(post())
-        assert all(patient.begun.acquire(timeout=5) for _ in range(2))
-        eventually(lambda: one.gate.deciding == 3)
-        with Wire(one.address) as wire:
-            waits = []
-            for _ in range(20):
-                begun = time.monotonic()
-                refused = wire.ask(post())
-                waits.append(time.monotonic() - begun)
-                assert (status(refused), refused.headers["retry-after"]) == ((503, True), "1")
-            assert sorted(waits)[-2] < 0.05
-            # The health page is no exchange.
-            assert wire.ask(head("GET", "/page", content_type=None), "GET").status == 200
-            patient.go.set()
-            assert [each.answer().status for each in busy] == [200, 200, 200]
-            assert wire.ask(post()).status == 200
-        for each in busy:
-            each.socket.close()
-
-
-def test_a_refused_caller_who_waits_for_100_continue_is_told_to_begin_anew() -> None:
-    with edge(limits=Limits(max_exchanges=0)) as one, Wire(one.address) as wire:
-        refused = wire.ask(head("POST", REGISTRY, "Expect: 100-continue", length=len(QUERY)))
-        assert (status(refused), refused.headers["connection"], wire.closed()) == ((503, True), "close", True)
-
-
-def test_slow_bodies_and_slow_readers_take_no_turn_from_others() -> None:
-    limits = Limits(max_exchanges=2)
-    with edge({Action.REGISTER: lambda call, peer: large(12 * MIB)}, limits) as one:
-        slow = [Wire(one.address, receive_buffer=4 * KIB) for _ in range(10)]
-        for number, wire in enumerate(slow):
-            if number % 2:
-                wire.send(head(length=len(QUERY)) + QUERY[:50])
-            else:
-                wire.send(post(messages.of(Action.REGISTER)))
-        # Whole requests are decided in a moment; what is left then is slow.
-        time.sleep(0.3)
-        eventually(lambda: one.gate.deciding == 0)
-        with Wire(one.address) as wire:
-            assert [wire.ask(post()).status for _ in range(5)] == [200] * 5
-        for each in slow:
-            each.socket.close()
-
-
-def test_large_requests_are_refused_before_small_ones_when_memory_runs_out() -> None:
-    limits = Limits(max_held=256 * KIB)
-    with edge(limits=limits) as one:
-        holding = [Wire(one.address) for _ in range(2)]
-        for wire in holding:
-            wire.send(head(length=MIB) + b"x" * 100 * KIB)
-        eventually(lambda: one.gate._held.bytes == 200 * KIB)
-        with Wire(one.address) as wire:
-            assert wire.ask(post()).status == 200
-            wire.send(head(length=MIB) + b"x" * 100 * KIB)
-            assert status(wire.answer()) == (503, True)
-        for wire in holding:
-            wire.socket.close()
-        eventually(lambda: one.gate._held.bytes == 0)
-        with Wire(one.address) as wire:
-            assert wire.ask(post(b" " * 200 * KIB + QUERY)).status == 200
-
-
-def test_too_many_connections_get_503_and_the_health_page() -> None:
-    patient = Patient()
-    with edge({Action.QUERY: patient}, Limits(max_connections=2)) as one:
-        busy = [Wire(one.address) for _ in range(2)]
-        for wire in busy:
-            wire.send(post())
-        eventually(lambda: one.gate.deciding == 2)
-        with Wire(one.address) as wire:
-            assert status(wire.ask(post())) == (503, True)
-            assert wire.closed()
-        with Wire(one.address) as wire:
-            assert wire.ask(head("GET", "/page", content_type=None), "GET").status == 200
-            crowd = [Wire(one.address) for _ in range(6)]
-            assert sum(each.closed(0.3) for each in crowd) >= 3
-            for each in crowd:
-                each.socket.close()
-        patient.go.set()
-        for wire in busy:
-            assert wire.answer().status == 200
-            wire.socket.close()
 
 
 # Ends ----------------------------------------------------------------------------------------------------------------
@@ -222,12 +115,57 @@ def test_a_whole_answer_larger_than_a_piece_arrives_whole() -> None:
 def test_a_reader_that_takes_no_part_of_a_whole_answer_loses_the_connection(size: int) -> None:
     # The smaller one is handed over at once: then nobody waits for it any more, and still it must not stay for ever.
     limits = Limits(write_seconds=0.5, floor=MIB, idle_seconds=1)
-    with edge({Action.QUERY: lambda call, peer: large(size)}, limits) as one:
+    with edge({Action.QUERY: lambda call, peer: large(size)}, limits, send_buffer=4 * KIB) as one:
         with Wire(one.address, receive_buffer=2 * KIB) as wire:
             wire.send(post())
             eventually(lambda: one.server.connections == 1)
             eventually(lambda: one.server.connections == 0)
             assert one.gate._held.bytes == 0
+
+
+class Congested:
+    """A connection whose every piece waits for the reader."""
+
+    certificate, crowded, lost, congested = "", False, False, True
+
+    def gone(self) -> asyncio.Future[str]:
+        return asyncio.get_running_loop().create_future()
+
+    def cut(self) -> None:
+        """Nothing is there to be cut."""
+
+
+def test_a_reader_that_takes_every_piece_just_in_time_is_still_too_slow() -> None:
+    taken: list[float] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        await asyncio.sleep(0.04)
+        taken.append(time.monotonic())
+
+    async def receive() -> MutableMapping[str, Any]:
+        raise AssertionError("nobody reads here")
+
+    async def answer(floor: int) -> None:
+        taken.clear()
+        scope = {"state": {"connection": Congested()}}
+        exchange = Exchange("c" * 32, scope, receive, send, Limits(write_seconds=0.1, floor=floor))
+        await exchange.reply(large(3 * MIB))
+
+    asyncio.run(answer(2 * MIB))
+    assert len(taken) == 1 + 12 + 1
+    with pytest.raises(CallerTooSlow):
+        asyncio.run(answer(64 * MIB))
+    assert len(taken) == 1 + 3
+
+
+def test_a_refusal_reaches_a_caller_who_is_still_sending() -> None:
+    with edge(limits=Limits(linger_seconds=0.5)) as one, Wire(one.address) as wire:
+        wire.send(head(length=64 * MIB) + b"x" * 64 * KIB)
+        for _ in range(10):
+            wire.send(b"x" * 64 * KIB)
+            time.sleep(0.01)
+        assert wire.answer().status == 413
+        assert wire.closed(2)
 
 
 def test_the_head_of_a_page_has_its_length_and_no_body() -> None:

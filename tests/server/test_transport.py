@@ -38,6 +38,7 @@ class Seen:
     ca: trustme.CA
     fingerprint: str
     client: Callable[..., ssl.SSLContext]
+    context: ssl.SSLContext
 
 
 def written(folder: Path, name: str, *blobs: trustme.Blob) -> Path:
@@ -73,7 +74,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     )
     der = ssl.PEM_cert_to_DER_cert(mine.cert_chain_pems[0].bytes().decode())
     with edge(dict.fromkeys((Action.QUERY, Action.REGISTER), remember), SHORT, context=context) as one:
-        yield Seen(one, peers, ca, hashlib.sha256(der).hexdigest(), client)
+        yield Seen(one, peers, ca, hashlib.sha256(der).hexdigest(), client, context)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -96,12 +97,14 @@ def test_a_missing_or_foreign_certificate_ends_in_the_handshake(seen: Seen, who:
         "a stranger who claims the name": trustme.CA(organization_name="trustme").issue_cert("system.example"),
     }[who]
     seen.peers.clear()
-    with (
-        pytest.raises((ssl.SSLError, ConnectionError)),
-        Wire(seen.edge.address, seen.client(stranger, version)) as wire,
-    ):
-        # In TLS 1.3 a client learns of the refusal when it reads.
-        wire.ask(post())
+    context = seen.client(stranger, version)
+    if version is ssl.TLSVersion.TLSv1_2:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            Wire(seen.edge.address, context)
+    else:
+        # Here a client learns of the refusal when it reads, by the alert or by the end that follows it.
+        with Wire(seen.edge.address, context) as wire, pytest.raises((ssl.SSLError, ConnectionError)):
+            wire.ask(post())
     assert not seen.peers
 
 
@@ -110,6 +113,12 @@ def test_a_missing_or_foreign_certificate_ends_in_the_handshake(seen: Seen, who:
 def test_tls_older_than_1_2_is_refused(seen: Seen, version: ssl.TLSVersion) -> None:
     with pytest.raises((ssl.SSLError, ConnectionError)):
         Wire(seen.edge.address, seen.client(version=version))
+
+
+def test_the_handshake_itself_demands_a_certificate(seen: Seen) -> None:
+    # Seen from outside, a connection that comes without one ends in any case: there is nobody to name.
+    assert seen.context.verify_mode is ssl.CERT_REQUIRED
+    assert seen.context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 def test_a_tls_1_3_session_is_never_resumed_and_a_1_2_one_brings_the_same_certificate(seen: Seen) -> None:

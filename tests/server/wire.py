@@ -97,6 +97,7 @@ class Wire:
         except OSError:
             made.close()
             raise
+        # A handshake that fails closes the socket.
         self.socket = made if tls is None else tls.wrap_socket(made, server_hostname="localhost")
 
     def __enter__(self) -> Self:
