@@ -35,6 +35,10 @@ ORPHAN_SECONDS = 2.0
 """The same where the parent is gone: its successor waits for our name in the audit trail."""
 
 
+TROUBLES = (DatabaseMissing, StoreTrouble, RecordLost, ClockUnreadable, PolicyRefused, OSError)
+"""What can keep a worker from starting, told to the parent."""
+
+
 def main(
     config: Config, number: int, sockets: Mapping[str, socket.socket], policy: PolicyTexts, pipe: Connection
 ) -> None:
@@ -51,16 +55,11 @@ def main(
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             worker = Worker(Node(config, number, policy.load()), sockets, pipe)
-            runner.run(worker.open())
-        except (DatabaseMissing, StoreTrouble, RecordLost, ClockUnreadable, PolicyRefused, OSError) as wrong:
+        except TROUBLES as wrong:
             pipe.send({"error": str(wrong)})
             sys.exit(1)
-        # What is here by now stays: a full collection would walk all of it, and everybody would wait.
-        gc.collect()
-        gc.freeze()
-        # The loop waits this long for each turn while transactions compute (default 5 ms): streams feel it.
-        sys.setswitchinterval(0.001)
-        runner.run(worker.run())
+        # One run for all of it: uvloop loses a signal that comes between two.
+        sys.exit(runner.run(worker.run()))
 
 
 class Worker:
@@ -84,8 +83,18 @@ class Worker:
         for name, server in self._servers.items():
             await server.start(self._sockets[name])
 
-    async def run(self) -> None:
-        """Answers the parent; drains on SIGTERM or when the parent is gone."""
+    async def run(self) -> int:
+        """Opens, answers the parent, and drains on SIGTERM or when the parent is gone. Returns the exit status."""
+        try:
+            await self.open()
+        except TROUBLES as wrong:
+            self._pipe.send({"error": str(wrong)})
+            return 1
+        # What is here by now stays: a full collection would walk all of it, and everybody would wait.
+        gc.collect()
+        gc.freeze()
+        # The loop waits this long for each turn while transactions compute (default 5 ms): streams feel it.
+        sys.setswitchinterval(0.001)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._pipe.fileno(), self._hear)
         await self._stopping.wait()
@@ -94,6 +103,7 @@ class Worker:
         await asyncio.gather(*drained)
         loop.remove_reader(self._pipe.fileno())
         await self.node.close()
+        return 0
 
     def _stop(self) -> None:
         if self._stopping.is_set():
