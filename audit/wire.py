@@ -95,7 +95,8 @@ def _plain(value: object, where: str, clipped: list[str]) -> Json:
     if isinstance(value, tuple):
         return [_plain(each, where, clipped) for each in value]
     return {
-        name: _plain(part, f"{where}.{name}", clipped)
+        # Most parts are short texts and stand as they are: every exchange waits for this, twice.
+        name: part if type(part) is str and len(part) <= MAX_TEXT else _plain(part, f"{where}.{name}", clipped)
         for name, default in _WRITTEN[type(value)]
         if (part := getattr(value, name)) != default
     }

@@ -26,6 +26,8 @@ class Outcome:
 
     latencies: list[float] = field(default_factory=list)
     """Seconds from the intended moment to the last byte."""
+    intended: list[float] = field(default_factory=list)
+    """Monotonic time at which each of them should have left."""
     first: list[float] = field(default_factory=list)
     """Monotonic time of each answer's first byte."""
     sizes: list[int] = field(default_factory=list)
@@ -152,6 +154,7 @@ async def _offer(
                 connection = await connect(url)
                 continue
             outcome.latencies.append(time.monotonic() - intended)
+            outcome.intended.append(intended)
             outcome.first.append(connection.first)
             outcome.sizes.append(connection.size)
             if not good(answer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import platform
 import signal
@@ -134,6 +135,8 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def quantile(values: Sequence[float], part: float) -> float:
-    """The value that this part of all values does not exceed."""
+    """The value that this part of all values does not exceed; infinite where there are none."""
+    if not values:
+        return math.inf
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, round(part * (len(ordered) - 1)))]

@@ -221,7 +221,7 @@ def _loosened(dice: random.Random, agreement: Agreement) -> Agreement:
         signing=dice.choice([SigningGate.SIGNED, SigningGate.ANY]),
         max_age=None
         if agreement.kinds is None or dice.random() < 0.7
-        else {each: timedelta(days=dice.choice([365, 5000])) for each in agreement.kinds},
+        else {each: timedelta(days=dice.choice([365, 5000])) for each in sorted(agreement.kinds)},
     )
 
 

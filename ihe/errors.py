@@ -14,7 +14,9 @@ from ihe.names import Code, Severity
 
 def clip(text: str, most: int = 80) -> str:
     """`text`, safe to print: at most `most` characters, no control characters, no line breaks."""
-    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: most + 1])
+    plain = text[: most + 1]
+    if not plain.isprintable():
+        plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain)
     return plain if len(text) <= most else plain[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 

@@ -23,7 +23,7 @@ def parameters(content_type: str) -> tuple[str, dict[str, str]]:
 
     Raises: Mangled for what two readers could take differently: a parameter twice, an open quote, a control character.
     """
-    line = _FOLD.sub(" ", content_type)
+    line = _FOLD.sub(" ", content_type) if "\r" in content_type else content_type
     if _CONTROL.search(line) is not None:
         raise Mangled("control character in a media type")
     media, semicolon, _ = line.partition(";")

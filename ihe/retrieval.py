@@ -181,12 +181,13 @@ def read_response(body: xml.Element) -> RetrieveAnswer:
 
 
 def _document(response: xml.Element) -> DocumentAnswer:
+    first: dict[str, xml.Element] = {}
+    for child in response:
+        if first.setdefault(child.tag, child) is not child and child.tag == _CONTENT:
+            raise Mangled("a document with two contents")
     tags = (_HOME, _REPOSITORY, _DOCUMENT, _NEW_REPOSITORY, _NEW_DOCUMENT, _MIME_TYPE)
-    home, repository, document, new_repository, new_document, mime_type = (xml.text(response.find(tag)) for tag in tags)
-    contents = response.findall(_CONTENT)
-    if len(contents) > 1:
-        raise Mangled("a document with two contents")
-    href, inline = _content(contents[0]) if contents else (None, None)
+    home, repository, document, new_repository, new_document, mime_type = (xml.text(first.get(tag)) for tag in tags)
+    href, inline = _content(first[_CONTENT]) if _CONTENT in first else (None, None)
     return DocumentAnswer(home, repository, document, new_repository, new_document, mime_type, href, inline)
 
 

@@ -7,8 +7,9 @@ fetched. No answer depends on the order of sources, agreements or blocks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from policy.agreements import Policy
 from policy.blocks import BlockKind
@@ -129,16 +130,18 @@ def decide_document(
     situation: Situation,
     key: DocumentKey,
     family: Sequence[EntryFacts],
-    replaced_by: Sequence[Sequence[EntryFacts]] = (),
+    replaced_by: Mapping[str, Sequence[Sequence[EntryFacts]]] = MappingProxyType({}),
 ) -> Decision:
     """Whether this document may be fetched: one entry of its family may be listed. An unknown one has no family.
+
+    `replaced_by` holds, by entryUUID, what replaced each of its entries: one that was replaced takes no other along.
 
     A superseded version never carries a document on its own, since it shows only if its successor does.
     """
     found = [entry for entry in family if entry.key == key]
     if not found:
         return Decision(False, Reason.UNKNOWN_DOC)
-    decisions = [decide(situation, found, entry, replaced_by) for entry in current(found)]
+    decisions = [decide(situation, found, entry, replaced_by.get(entry.entry_uuid, ())) for entry in current(found)]
     permits = [decision for decision in decisions if decision.permit]
     if not permits:
         return _furthest(decisions)

@@ -62,7 +62,10 @@ def shield(situation: Situation, found: Sequence[Family]) -> Shown:
         for entry in family.wanted:
             patient = entry.patient_id
             if patient not in outlooks:
-                outlooks[patient] = outlook(situation, patient).closed if situation.own_patient(patient) else None
+                mine = situation.own_patient(patient)
+                # Another's entry is judged by itself; to look at the caller's own patient then only costs as much.
+                whole = outlook(situation, patient if mine else situation.subject.patient_id).closed
+                outlooks[patient] = whole if mine else None
             if (whole := outlooks[patient]) is not None:
                 closed[patient] = whole
                 continue

@@ -21,6 +21,7 @@ from registry.engine import Database, StoreTrouble, Undone
 from registry.lineage import relatives
 from registry.patients import identity_set, is_known
 from registry.rows import instant, microseconds
+from registry.statements import Prepared
 from registry.tables import block, block_history, block_journal, document, patient, patient_key
 
 _PERSON = (
@@ -29,11 +30,14 @@ _PERSON = (
     .scalar_subquery()
 )
 """One person's blocks stand under the survivor's key; a patient nobody registered for has blocks under its own."""
-_BLOCKS = sa.select(block.c.terms).where(
-    block.c.person_key == sa.func.coalesce(_PERSON, sa.bindparam("key", type_=sa.BigInteger))
+_BLOCKS = Prepared(
+    sa.select(block.c.terms).where(
+        block.c.person_key == sa.func.coalesce(_PERSON, sa.bindparam("key", type_=sa.BigInteger))
+    )
 )
-_SEQUENCE = sa.select(block_journal.c.sequence).where(block_journal.c.id == 1)
-_TURN = _SEQUENCE.with_for_update()
+_LAST_CHANGE = sa.select(block_journal.c.sequence).where(block_journal.c.id == 1)
+_SEQUENCE = Prepared(_LAST_CHANGE)
+_TURN = _LAST_CHANGE.with_for_update()
 """Taken by whoever sets a block of documents and by whoever ties documents together, before they look: of two that
 look at the same time each would miss what the other writes (on SQLite writers have their turns anyway)."""
 
@@ -103,9 +107,14 @@ class BlockBook:
         """Number of the last change to any block, or to who is one person. Raises BlocksUnavailable."""
         try:
             with self._database.reading() as connection:
-                return int(connection.execute(_SEQUENCE).scalar_one())
+                return _sequence(connection)
         except StoreTrouble as trouble:
             raise BlocksUnavailable(str(trouble)) from trouble
+
+    def glance(self) -> int | None:
+        """sequence() for an event loop: read from memory without waiting, or None where it must be asked for."""
+        found = self._database.glance(_SEQUENCE)
+        return None if found is None else int(found[0][0])
 
     def list(self, patient_id: str) -> tuple[Block, ...]:
         """The blocks of one person, oldest first. Raises BlocksUnavailable."""
@@ -156,7 +165,7 @@ def _set(connection: Connection, new: Block, by: str, now: datetime) -> int:
         new = replace(new, documents=relatives(connection, keys, new.documents))
     for old in _blocks(connection, new.patient_id):
         if old == new:
-            return int(connection.execute(_SEQUENCE).scalar_one())
+            return _sequence(connection)
         if old.block_id == new.block_id:
             raise BlockRefused(f"the block {new.block_id} has other terms already")
     return _write(connection, new, BlockChange.SET, by, now)
@@ -189,7 +198,11 @@ def _write(connection: Connection, new: Block, change: BlockChange, by: str, now
 
 def _blocks(connection: Connection, patient_id: str) -> Iterable[Block]:
     values = {"key": patient_key(patient_id), "patient_id": patient_id}
-    return [from_terms(terms) for terms in connection.execute(_BLOCKS, values).scalars()]
+    return [from_terms(terms) for (terms,) in _BLOCKS.rows(connection, values)]
+
+
+def _sequence(connection: Connection) -> int:
+    return int(_SEQUENCE.rows(connection, {})[0][0])
 
 
 def to_terms(each: Block) -> str:

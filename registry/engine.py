@@ -15,9 +15,10 @@ import sqlite3
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
@@ -29,6 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ihe.errors import XdsFailure
 from ihe.names import Code
+from registry.statements import Prepared
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -75,7 +77,7 @@ class DatabaseMissing(Exception):
     """The database is not there, or is not one this version can work on. `str()` says in one sentence what to do."""
 
 
-def _raise_trouble(error: SQLAlchemyError) -> NoReturn:
+def _raise_trouble(error: SQLAlchemyError | sqlite3.Error) -> NoReturn:
     """`error` as StoreTrouble, telling busy from full from broken."""
     first: BaseException = error
     earlier = error.__context__
@@ -83,7 +85,7 @@ def _raise_trouble(error: SQLAlchemyError) -> NoReturn:
     while earlier is not None:
         first = earlier if isinstance(earlier, DBAPIError) else first
         earlier = earlier.__context__
-    original = first.orig if isinstance(first, DBAPIError) else None
+    original = first.orig if isinstance(first, DBAPIError) else first
     state = getattr(original, "sqlstate", None) or ""
     name = getattr(original, "sqlite_errorname", None) or ""
     code = Code.REGISTRY_ERROR
@@ -92,14 +94,14 @@ def _raise_trouble(error: SQLAlchemyError) -> NoReturn:
     elif state in OUT_OF_RESOURCES or name.startswith("SQLITE_FULL"):
         code = Code.REGISTRY_OUT_OF_RESOURCES
     # The driver's message can hold values of patients, so it goes no further; class and state say what to look for.
-    raise StoreTrouble(code, f"{type(original or first).__name__} {state or name}".strip()) from None
+    raise StoreTrouble(code, f"{type(original).__name__} {state or name}".strip()) from None
 
 
 @contextlib.contextmanager
 def _troubles() -> Iterator[None]:
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         _raise_trouble(error)
 
 
@@ -111,7 +113,6 @@ class Database:
         self.path = path
         """The SQLite file, or None."""
         self._single = engine.execution_options(innsyn_begin="")
-        self._snapshot = engine.execution_options(innsyn_begin="BEGIN")
         self._writing = engine.execution_options(innsyn_begin="BEGIN IMMEDIATE")
         if path is None:
             self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -119,6 +120,7 @@ class Database:
             self._writing = engine.execution_options(isolation_level="READ COMMITTED")
         self._idle: deque[Connection] = deque()
         """Connections between single statements: taking one from the pool and giving it back costs half a statement."""
+        self._glancing: sqlite3.Connection | None = None
         self._queue = None if path is None else _WriterQueue(self._writing, path.with_name(path.name + ".writer"))
 
     @property
@@ -152,8 +154,15 @@ class Database:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """A connection whose statements all see one and the same state."""
-        with _troubles(), self._snapshot.connect() as connection:
+        if self.path is None:
+            with _troubles(), self._snapshot.connect() as connection:
+                yield connection
+            return
+        with self.reading() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.execute("BEGIN")
             yield connection
+            driver.execute("COMMIT")
 
     def write(self, work: Work[T]) -> T:
         """What `work` returns, its changes durable; or its exception, and nothing changed.
@@ -177,6 +186,20 @@ class Database:
             time.sleep(0.005 * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
+    def glance(self, statement: Prepared) -> Sequence[Any] | None:
+        """The rows of a statement without binds, for an event loop: never waits for another process or a network.
+
+        None where that cannot be had: on PostgreSQL, and while SQLite's file is held. One thread at a time.
+        """
+        if self.path is None:
+            return None
+        try:
+            if self._glancing is None:
+                self._glancing = _connect(self.path, "rw", timeout=0)
+            return statement.driven(self._glancing, {})
+        except sqlite3.Error:
+            return None
+
     def checkpoint(self) -> None:
         """Folds SQLite's log into its file; without it overlapping readers let the log grow (measured 400 MB)."""
         if self.sqlite:
@@ -188,6 +211,8 @@ class Database:
         if self._queue is not None:
             self._queue.close()
         self._close_idle()
+        if self._glancing is not None:
+            self._glancing.close()
         self.engine.dispose()
 
     def _close_idle(self) -> None:
@@ -337,14 +362,9 @@ def _open_sqlite(url: URL, create: bool) -> Database:
         _born_closed(path)
     mode = "rwc" if create else "rw"
 
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
-            f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
-        )
-
     engine = sa.create_engine(
         "sqlite://",
-        creator=connect,
+        creator=partial(_connect, path, mode),
         poolclass=sa.QueuePool,
         pool_size=POOL,
         max_overflow=POOL,
@@ -364,6 +384,11 @@ def _open_sqlite(url: URL, create: bool) -> Database:
             connection.exec_driver_sql(statement)
 
     return Database(engine, path)
+
+
+def _connect(path: Path, mode: str, timeout: float = BUSY_SECONDS) -> sqlite3.Connection:
+    name = f"file:{quote(str(path))}?mode={mode}"
+    return sqlite3.connect(name, timeout=timeout, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def _born_closed(path: Path) -> None:

@@ -14,12 +14,11 @@ from sqlalchemy.engine import Connection
 from ihe.errors import XdsFailure
 from ihe.names import Code
 from registry.engine import Undone
-from registry.rows import AnyRow
 from registry.rules_table import KNOWN_PATIENT, Violation
-from registry.statements import insert_new
+from registry.statements import Prepared, insert_new
 from registry.tables import block, block_journal, patient, patient_alias, patient_key
 
-_IDENTITIES = (
+_IDENTITIES = Prepared(
     sa.select(patient.c.patient_id, patient.c.survivor, patient_alias.c.alias)
     .select_from(patient.outerjoin(patient_alias, patient_alias.c.patient_key == patient.c.patient_key))
     .where(patient.c.patient_key == sa.bindparam("key"))
@@ -33,19 +32,21 @@ class MergeRefused(Undone):
 def identity_set(connection: Connection, patient_id: str) -> frozenset[str]:
     """Every CX that is the same person as this one, at least itself; an unknown one is a set of its own."""
     rows = _identities(connection, patient_id)
-    if not rows or rows[0].patient_id != patient_id:
+    if not rows or rows[0][0] != patient_id:
         return frozenset({patient_id})
-    if rows[0].survivor != patient_id:
-        rows = _identities(connection, rows[0].survivor)
+    survivor = rows[0][1]
+    if survivor != patient_id:
+        rows = _identities(connection, survivor)
     return _set_of(patient_id, rows)
 
 
-def _identities(connection: Connection, patient_id: str) -> Sequence[AnyRow]:
-    return connection.execute(_IDENTITIES, {"key": patient_key(patient_id)}).all()
+def _identities(connection: Connection, patient_id: str) -> Sequence[tuple[str, str, str | None]]:
+    """(identifier, its survivor, alias of it) for each alias, or once with None."""
+    return _IDENTITIES.rows(connection, {"key": patient_key(patient_id)})
 
 
-def _set_of(patient_id: str, rows: Sequence[AnyRow]) -> frozenset[str]:
-    return frozenset({patient_id, rows[0].survivor, *(row.alias for row in rows if row.alias is not None)})
+def _set_of(patient_id: str, rows: Sequence[tuple[str, str, str | None]]) -> frozenset[str]:
+    return frozenset({patient_id, rows[0][1], *(alias for _, _, alias in rows if alias is not None)})
 
 
 def is_known(connection: Connection, patient_id: str) -> bool:
@@ -67,9 +68,9 @@ def admit(connection: Connection, patient_id: str) -> frozenset[str]:
         if connection.execute(insert_new(connection, patient).returning(patient.c.patient_id), row).first() is not None:
             return frozenset({patient_id})
         rows = _identities(connection, patient_id)  # another transaction committed it in between
-    if rows[0].patient_id != patient_id:
+    if rows[0][0] != patient_id:
         raise XdsFailure.of(Code.REGISTRY_ERROR, f"{patient_id} cannot be registered")
-    if rows[0].survivor != patient_id:
+    if rows[0][1] != patient_id:
         expected = "an identifier that was not merged into another"
         raise XdsFailure((Violation(KNOWN_PATIENT, "SubmissionSet", expected, patient_id).error,))
     return _set_of(patient_id, rows)

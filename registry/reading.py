@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,7 +17,7 @@ from policy.facts import DocumentKey, EntryFacts
 from registry.find import FindStatements
 from registry.replacements import replaced_by
 from registry.rows import BODY, FACTS, LEAF, PATIENT_ID, SHARED, UNIQUE_ID, WITH_PATIENT, AnyRow, Columns
-from registry.statements import padded
+from registry.statements import LENGTHS, Prepared, bound, listed, padded
 from registry.stored_queries import FindDocuments, GetDocuments
 from registry.tables import (
     DECOY_KEY,
@@ -31,21 +32,27 @@ from registry.tables import (
 )
 from registry.vocabulary import Vocabulary
 
-_DIRECTORY = sa.select(object_dir.c.entry_uuid, object_dir.c.kind, object_dir.c.uid_hash).where(
-    object_dir.c.entry_uuid.in_(sa.bindparam("uuids", expanding=True))
-)
-_HOLDERS = sa.select(uid_claim.c.uid_hash, uid_claim.c.patient_key, uid_claim.c.entry_uuid).where(
-    uid_claim.c.uid_hash.in_(sa.bindparam("hashes", expanding=True)), uid_claim.c.kind == int(ObjectKind.DOCUMENT)
-)
-# Not as pairs: SQLite reads the whole table for a list of pairs (measured plan). An entryUUID has one place only.
-_BY_KEY = sa.and_(
-    document.c.patient_key.in_(sa.bindparam("keys", expanding=True)),
-    document.c.entry_uuid.in_(sa.bindparam("uuids", expanding=True)),
-)
-_FACTS_BY_KEY = sa.select(*FACTS).select_from(WITH_PATIENT).where(_BY_KEY)
-_LEAF_BY_KEY = sa.select(*LEAF).select_from(WITH_PATIENT).where(_BY_KEY)
 
-_Read = tuple[AnyRow, EntryFacts]
+@lru_cache(LENGTHS)
+def _directory(uuids: int) -> Prepared:
+    wanted = listed(object_dir.c.entry_uuid, "uuid", uuids)
+    return Prepared(sa.select(object_dir.c.kind, object_dir.c.uid_hash).where(wanted))
+
+
+@lru_cache(LENGTHS)
+def _holders(hashes: int) -> Prepared:
+    held = sa.select(uid_claim.c.uid_hash, uid_claim.c.patient_key, uid_claim.c.entry_uuid)
+    documents = uid_claim.c.kind == int(ObjectKind.DOCUMENT)
+    return Prepared(held.where(listed(uid_claim.c.uid_hash, "hash", hashes), documents))
+
+
+@lru_cache(LENGTHS**2)
+def _entries(keys: int, uuids: int, leaf: bool) -> Prepared:
+    # Not as pairs: SQLite reads the whole table for a list of pairs (measured plan). An entryUUID has one place only.
+    places = listed(document.c.patient_key, "key", keys), listed(document.c.entry_uuid, "uuid", uuids)
+    return Prepared(sa.select(*(LEAF if leaf else FACTS)).select_from(WITH_PATIENT).where(*places))
+
+
 _NO_BODY = (0, b"")
 _NOBODYS_HASH = bytes(16)
 
@@ -69,6 +76,18 @@ class Hits:
 
     found: tuple[Found, ...]
     decoys: tuple[Found, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of asked documents."""
+
+    families: Mapping[DocumentKey, tuple[EntryFacts, ...]]
+    """Of each; empty for an unknown one."""
+    replaced_by: Mapping[str, tuple[tuple[EntryFacts, ...], ...]]
+    """By entryUUID, the families of the documents that replaced each entry, nearest first; empty unless asked for."""
+    decoys: Mapping[DocumentKey, EntryFacts]
+    """An entry of nobody for each unknown document: to be judged in its place, and never shown."""
 
 
 class Reader:
@@ -98,24 +117,32 @@ class Reader:
         hashes = {uid_hash(each) for each in query.unique_ids}
         if query.entry_uuids:
             asked = padded(sorted(wanted), DECOY_UUID)
-            known = connection.execute(_DIRECTORY, {"uuids": asked}).all()
-            hashes = {row.uid_hash for row in known if row.kind == ObjectKind.DOCUMENT}
-        rows, decoys = self._rows(connection, hashes, len({*query.entry_uuids, *query.unique_ids}), leaf)
-        families = _by_family(facts for _, facts in rows)
+            known = _directory(len(asked)).rows(connection, bound("uuid", asked))
+            hashes = {found for kind, found in known if kind == ObjectKind.DOCUMENT}
         unique_ids = set(query.unique_ids)
-        found = tuple(
+        rows = self._rows(connection, hashes, len({*query.entry_uuids, *unique_ids}), leaf)
+        # Reading a row costs time; an id without one must cost it too, however many of them are asked at once.
+        read = [(row, self._columns.facts(row)) for row in rows]
+        families = _by_family(facts for _, facts in read)
+        hits = [
             _found(row, facts, families, leaf)
-            for row, facts in rows
-            if row[0] in wanted or facts.unique_id in unique_ids
-        )
-        return Hits(found, tuple(_found(row, facts, families, leaf) for row, facts in decoys))
+            for row, facts in read
+            if row[0] in wanted or facts.unique_id in unique_ids or not row[PATIENT_ID]
+        ]
+        found = tuple(each for each in hits if each.facts.patient_id)
+        return Hits(found, tuple(each for each in hits if not each.facts.patient_id))
 
-    def lookup(self, connection: Connection, asked: Sequence[DocumentKey]) -> dict[DocumentKey, tuple[EntryFacts, ...]]:
-        """The family of each asked document; empty for an unknown one. Needs a snapshot."""
+    def lookup(self, connection: Connection, asked: Sequence[DocumentKey], replacements: bool) -> Known:
+        """What is known of each asked document, with `replacements` also what replaced it. Needs a snapshot."""
         unique_ids = {key.unique_id for key in asked}
-        rows, _ = self._rows(connection, {uid_hash(each) for each in unique_ids}, len(unique_ids), leaf=False)
-        families = _by_family(facts for _, facts in rows)
-        return {key: families.get(key, ()) for key in asked}
+        rows = self._rows(connection, {uid_hash(each) for each in unique_ids}, len(unique_ids), leaf=False)
+        families = _by_family(self._columns.facts(row) for row in rows if row[PATIENT_ID])
+        known = {key: families.get(key, ()) for key in asked}
+        entries = [entry for family in known.values() for entry in family]
+        later = self.replaced_by(connection, entries) if replacements else {}
+        # An id may be known, and not from this repository: then a row of what is known stands in.
+        decoys = {key: self._columns.facts(rows[-1], key) for key, family in known.items() if not family}
+        return Known(known, later, decoys)
 
     def with_replacements(self, connection: Connection, found: Iterable[Found]) -> tuple[Found, ...]:
         """`found` with what replaced its deprecated entries. Needs a snapshot."""
@@ -131,32 +158,24 @@ class Reader:
 
     def _families(self, connection: Connection, unique_ids: Iterable[str]) -> dict[DocumentKey, tuple[EntryFacts, ...]]:
         hashes = {uid_hash(each) for each in unique_ids}
-        rows, _ = self._rows(connection, hashes, len(hashes), leaf=False)
-        return _by_family(facts for _, facts in rows)
+        rows = self._rows(connection, hashes, len(hashes), leaf=False)
+        return _by_family(self._columns.facts(row) for row in rows if row[PATIENT_ID])
 
-    def _rows(
-        self, connection: Connection, hashes: set[bytes], asked: int, leaf: bool
-    ) -> tuple[list[_Read], list[_Read]]:
-        """Every entry that holds one of these uniqueIds, and the decoy once for each of them that nobody holds."""
-        holders = connection.execute(_HOLDERS, {"hashes": padded(sorted(hashes), _NOBODYS_HASH)}).all()
-        keys = {holder.patient_key for holder in holders}
-        uuids = {holder.entry_uuid for holder in holders}
-        missing = asked - len({holder.uid_hash for holder in holders})
+    def _rows(self, connection: Connection, hashes: set[bytes], asked: int, leaf: bool) -> list[AnyRow]:
+        """Every entry that holds one of these uniqueIds; at the end the decoy, once for each that nobody holds."""
+        wanted = padded(sorted(hashes), _NOBODYS_HASH)
+        holders = _holders(len(wanted)).rows(connection, bound("hash", wanted))
+        keys = {key for _, key, _ in holders}
+        uuids = {uuid for _, _, uuid in holders}
+        missing = asked - len({unique for unique, _, _ in holders})
         if missing > 0:
             keys.add(DECOY_KEY)
             uuids.add(DECOY_UUID)
-        statement = _LEAF_BY_KEY if leaf else _FACTS_BY_KEY
-        values = {"keys": padded(sorted(keys), IMPOSSIBLE_KEY), "uuids": padded(sorted(uuids), _NOBODYS_HASH)}
-        rows = connection.execute(statement, values).all()
-        found: list[_Read] = []
-        decoys: list[_Read] = []
-        for row in rows:
-            if row[PATIENT_ID]:
-                found.append((row, self._columns.facts(row)))
-            else:
-                # Reading a row costs time; an id without one must cost it too, however many of them are asked at once.
-                decoys += [(row, self._columns.facts(row)) for _ in range(missing)]
-        return found, decoys
+        places = padded(sorted(keys), IMPOSSIBLE_KEY), padded(sorted(uuids), _NOBODYS_HASH)
+        statement = _entries(len(places[0]), len(places[1]), leaf)
+        rows = statement.rows(connection, bound("key", places[0]) | bound("uuid", places[1]))
+        found = [row for row in rows if row[PATIENT_ID]]
+        return found + [row for row in rows if not row[PATIENT_ID]] * missing
 
 
 def _found(row: AnyRow, facts: EntryFacts, families: Mapping[DocumentKey, tuple[EntryFacts, ...]], leaf: bool) -> Found:

@@ -12,7 +12,7 @@ from ihe.names import Status
 from policy.facts import DocumentKey, EntryFacts
 from registry.lineage import REPLACING
 from registry.patients import identity_set
-from registry.tables import association, document, patient_key, uuid_bytes, uuid_text
+from registry.tables import DECOY_UUID, association, document, patient_key, uuid_bytes, uuid_text
 
 Families = Mapping[DocumentKey, tuple[EntryFacts, ...]]
 FamiliesOf = Callable[[Connection, Collection[str]], Families]
@@ -22,12 +22,15 @@ FamiliesOf = Callable[[Connection, Collection[str]], Families]
 def replaced_by(
     connection: Connection, entries: Iterable[EntryFacts], families_of: FamiliesOf
 ) -> dict[str, tuple[tuple[EntryFacts, ...], ...]]:
-    """Per deprecated entry (by entryUUID) the family of each document that replaced it. Needs a snapshot."""
+    """Per deprecated entry (by entryUUID) the family of each document that replaced it. Needs a snapshot.
+
+    Where nothing is deprecated the same statements look for nobody's, so that it does not tell by time.
+    """
     deprecated = [entry for entry in entries if entry.status is Status.DEPRECATED]
-    people = {entry.patient_id for entry in deprecated}
+    people = {entry.patient_id for entry in deprecated} or {""}
     keys = {patient_key(each) for person in people for each in identity_set(connection, person)}
     later: dict[bytes, set[bytes]] = defaultdict(set)
-    front = {raw for entry in deprecated if (raw := uuid_bytes(entry.entry_uuid)) is not None}
+    front = {raw for entry in deprecated if (raw := uuid_bytes(entry.entry_uuid)) is not None} or {DECOY_UUID}
     seen: set[bytes] = set()
     while front:
         seen |= front

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from policy.facts import EntryFacts
+from policy.facts import DocumentKey, EntryFacts
 from registry.tables import STATUS_OF, document, patient, uuid_text
 from registry.vocabulary import Vocabulary
 
@@ -54,8 +54,8 @@ class Columns:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
 
-    def facts(self, row: AnyRow) -> EntryFacts:
-        """The typed columns of a row (FACTS, in that order) as decisions read them."""
+    def facts(self, row: AnyRow, key: DocumentKey | None = None) -> EntryFacts:
+        """The typed columns of a row (FACTS, in that order) as decisions read them; under `key` for a decoy's row."""
         words = self._vocabulary
         entry_uuid = uuid_text(row[0])
         registered_at = instant(row[13])
@@ -66,8 +66,8 @@ class Columns:
             entry_uuid if row[1] == row[0] else uuid_text(row[1]),
             row[2],
             STATUS_OF[row[3]],
-            row[4],
-            words.label(row[5]),
+            row[4] if key is None else key.unique_id,
+            words.label(row[5]) if key is None else key.repository_unique_id,
             row[19],
             words.label(row[6]),
             row[7],

@@ -18,7 +18,7 @@ from registry import patients
 from registry.bodies import Bodies, BodyLost
 from registry.claims import Resent
 from registry.engine import Database, StoreTrouble
-from registry.reading import Found, Hits, Reader
+from registry.reading import Found, Hits, Known, Reader
 from registry.stored_queries import FindDocuments, GetDocuments
 from registry.tables import IMPOSSIBLE_KEY, patient_key
 from registry.vocabulary import Vocabulary
@@ -107,11 +107,12 @@ class Store:
 
     # ITI-43 and decisions --------------------------------------------------------------------------------------------
 
-    def __call__(self, asked: Sequence[DocumentKey]) -> Mapping[DocumentKey, tuple[EntryFacts, ...]]:
-        """The store as the proxy's Lookup: lookup(), but raises BlocksUnavailable, for a retrieve fails closed alike
-        whatever of the registry cannot be read."""
+    def __call__(self, asked: Sequence[DocumentKey], replacements: bool = False) -> Known:
+        """The store as the proxy's Lookup: everything known of each key, one state of it, by the same statements
+        whatever exists. Raises BlocksUnavailable, for a retrieve fails closed alike whatever cannot be read."""
         try:
-            return self.lookup(asked)
+            with self._database.snapshot() as connection:
+                return self._reader.lookup(connection, asked, replacements)
         except StoreTrouble as trouble:
             raise BlocksUnavailable(str(trouble)) from trouble
 
@@ -121,22 +122,7 @@ class Store:
         Raises: StoreTrouble.
         """
         with self._database.snapshot() as connection:
-            return self._reader.lookup(connection, asked)
-
-    def replacements(
-        self, families: Mapping[DocumentKey, tuple[EntryFacts, ...]]
-    ) -> Mapping[DocumentKey, tuple[tuple[EntryFacts, ...], ...]]:
-        """The families of the documents that replaced each of these, nearest first. Raises BlocksUnavailable."""
-        entries = [entry for family in families.values() for entry in family]
-        try:
-            with self._database.snapshot() as connection:
-                later = self._reader.replaced_by(connection, entries)
-        except StoreTrouble as trouble:
-            raise BlocksUnavailable(str(trouble)) from trouble
-        return {
-            key: tuple(after for entry in family for after in later.get(entry.entry_uuid, ()))
-            for key, family in families.items()
-        }
+            return self._reader.lookup(connection, asked, replacements=False).families
 
     def identity_set(self, patient_id: str) -> frozenset[str]:
         """Every CX that is the same person, at least the one given. Raises BlocksUnavailable."""

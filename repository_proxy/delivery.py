@@ -118,18 +118,13 @@ class Delivery:
 
     async def gather(self) -> None:
         """Asks every hospital at the same time and returns when each has given its root part or was given up."""
-        try:
-            async with asyncio.timeout(self._limits.gather):
-                if len(self._legs) == 1:
-                    await self._legs[0].gather()
-                elif self._legs:
-                    async with asyncio.TaskGroup() as group:
-                        for leg in self._legs:
-                            group.create_task(leg.gather())
-        except TimeoutError:
-            for leg in self._legs:
-                if leg.root is None and leg.failure is None:
-                    leg.fail(UpstreamFailed(Ending.UP_NO_HEADERS, "not answered when the answer was due"))
+        until = asyncio.get_running_loop().time() + self._limits.gather
+        if len(self._legs) == 1:
+            await self._legs[0].gather(until)
+        elif self._legs:
+            async with asyncio.TaskGroup() as group:
+                for leg in self._legs:
+                    group.create_task(leg.gather(until))
 
     def narrow(self, plan: Plan) -> None:
         """Takes a plan that permits less; what it refuses is not delivered, though a hospital has sent it."""

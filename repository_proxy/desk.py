@@ -59,3 +59,5 @@ class Desk:
     unique: Callable[[], str] = lambda: secrets.token_hex(16)
     """Random hex for boundaries and Content-IDs."""
     watch: Watch = field(default_factory=Watch)
+    glance: Callable[[], int | None] = lambda: None
+    """blocks.sequence() read on the event loop without waiting, or None where only a thread may ask."""

@@ -13,9 +13,9 @@ from audit.event import Ending
 from ihe import saml, xml
 from ihe.errors import Mangled
 from policy.decide import Situation, decide_document, malformed, refusal
-from policy.facts import BlocksUnavailable, Decision, Reason, Subject
+from policy.facts import BlocksUnavailable, Channel, Decision, DocumentKey, Reason, Subject
 from repository_proxy.desk import Desk
-from repository_proxy.plan import Asked, Plan, Refused, make_plan, refuse_all
+from repository_proxy.plan import Asked, Known, Plan, Refused, make_plan, refuse_all
 from repository_proxy.repositories import Hospital
 from repository_proxy.watch import Basis
 
@@ -29,20 +29,23 @@ class Token:
         self._security = security
 
     @cached_property
-    def _found(self) -> tuple[bytes | None, tuple[tuple[str, ...], ...]]:
+    def _assertion(self) -> xml.Element | None:
         try:
-            assertion = saml.find(self._security)
-            if assertion is None:
-                return None, ()
-            raw = xml.write(assertion)
-            return raw, saml.read(xml.read(raw)).audiences
+            return saml.find(self._security)
         except Mangled:
-            return None, ()
+            return None
 
-    @property
+    @cached_property
     def raw(self) -> bytes | None:
         """The assertion with every namespace declaration it needs, or None."""
-        return self._found[0]
+        return None if self._assertion is None else xml.write(self._assertion)
+
+    @cached_property
+    def _audiences(self) -> tuple[tuple[str, ...], ...]:
+        try:
+            return () if self._assertion is None else saml.audiences(self._assertion)
+        except Mangled:
+            return ()
 
     def fits(self, hospital: Hospital) -> bool:
         """Whether this hospital may be asked: it wants no assertion, or is an audience of this one (SAML core 2.5.1.4).
@@ -51,8 +54,8 @@ class Token:
         """
         if hospital.assertion == "none":
             return True
-        _, audiences = self._found
-        return bool(audiences) and all(hospital.audience in restriction for restriction in audiences)
+        restrictions = self._audiences
+        return bool(restrictions) and all(hospital.audience in either for either in restrictions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,11 @@ def judge(desk: Desk, subject: Subject, asked: Sequence[Asked], token: Token, at
     """
     policy = desk.rules()
     try:
-        families = desk.lookup(list(dict.fromkeys(one.key for one in asked)))
-        later = desk.lookup.replacements(families) if policy.shares_deprecated else {}
-        own = desk.lookup.known_patient(subject.patient_id) if subject.patient_id else frozenset[str]()
-        # Before the blocks: one that is set while they are read must count as a change.
+        # First of all: a block that is set, or a patient merged, while the rest is read must count as a change.
         sequence = desk.blocks.sequence()
-        concerned = (*families.values(), *(family for after in later.values() for family in after))
-        blocks = desk.blocks.of(own | {entry.patient_id for family in concerned for entry in family})
+        known = desk.lookup(list(dict.fromkeys(one.key for one in asked)), policy.shares_deprecated)
+        own = desk.lookup.known_patient(subject.patient_id) if subject.patient_id else frozenset[str]()
+        blocks = desk.blocks.of(_patients(subject, own, known))
     except BlocksUnavailable:
         reason = malformed(subject, policy, None) or Reason.BLOCKS_UNAVAILABLE
         return Judgement(refuse_all(asked, reason), None, reason.value)
@@ -87,11 +88,31 @@ def judge(desk: Desk, subject: Subject, asked: Sequence[Asked], token: Token, at
     situation = Situation(subject, policy, blocks, own, now if newer else at)
     if (refused := refusal(situation, None)) is not None:
         return Judgement(refuse_all(asked, refused), standing, refused.value)
-    decisions = {key: decide_document(situation, key, family, later.get(key, ())) for key, family in families.items()}
-    unknown = Decision(permit=False, reason=Reason.UNKNOWN_DOC)
-    decisions = {one.key: decisions.get(one.key, unknown) for one in asked}
-    plan = make_plan(asked, families, decisions, desk.home, lambda hospital: not token.fits(hospital))
+    # Worked out for every request and kept there: only the patient's own documents need it, and time would tell them.
+    situation.held(subject.patient_id)
+    decisions = {key: _decided(situation, key, known) for key in known.families}
+    plan = make_plan(asked, known.families, decisions, desk.home, lambda hospital: not token.fits(hospital))
     unfit = [step.asked.route for step in plan.steps if isinstance(step, Refused) and step.ending is Ending.NOT_SENT]
     for name in {route.hospital.name for route in unfit if route is not None and not route.hospital.switched_off}:
         log.error("the caller's assertion is not for this hospital's audience", hospital=name)
     return Judgement(plan, standing)
+
+
+def _decided(situation: Situation, key: DocumentKey, known: Known) -> Decision:
+    """Whether this document may be fetched. For an unknown one an entry of nobody is judged first, for the time it
+    takes alone, so that no caller can tell it from a hidden one (B6)."""
+    family = known.families[key]
+    judged = family or tuple(decoy for decoy in (known.decoys.get(key),) if decoy is not None)
+    decision = decide_document(situation, key, judged, known.replaced_by)
+    return decision if family else Decision(permit=False, reason=Reason.UNKNOWN_DOC)
+
+
+def _patients(subject: Subject, own: frozenset[str], known: Known) -> frozenset[str]:
+    """Whose blocks decide: to a person, another's document is closed whatever that other has blocked (row B2)."""
+    families = (*known.families.values(), *(family for after in known.replaced_by.values() for family in after))
+    concerned = (
+        family
+        for family in (*families, tuple(known.decoys.values()))
+        if subject.channel is Channel.MACHINE or any(entry.patient_id in own for entry in family)
+    )
+    return own | {entry.patient_id for family in concerned for entry in family}

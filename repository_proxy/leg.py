@@ -43,20 +43,25 @@ class Leg:
         self._relay: Relay | None = None
         self._floor = _Floor(errand.hospital.deadlines.floor, errand.hospital.deadlines.floor_window)
 
-    async def gather(self) -> None:
-        """Everything before our root part leaves. Never raises UpstreamFailed: it becomes `failure`."""
-        deadlines = self.errand.hospital.deadlines
+    async def gather(self, until: float) -> None:
+        """Everything before our root part leaves, `until` this time of the loop at most.
+
+        Never raises UpstreamFailed: it becomes `failure`.
+        """
+        deadlines, clock = self.errand.hospital.deadlines, asyncio.get_running_loop().time
         try:
             self._ticket = await self.upstream.guard.enter()
             try:
-                async with asyncio.timeout(deadlines.root):
+                async with asyncio.timeout_at(min(until, clock() + deadlines.root)) as limit:
                     await self._ask()
                     while self.root is None:
                         await self.pull()
+                    limit.reschedule(min(until, clock() + deadlines.settle))
+                    await self._settle()
             except TimeoutError:
-                waited = Ending.UP_NO_HEADERS if self._response is None else Ending.UP_STALLED
-                raise UpstreamFailed(waited, "no root part in time") from None
-            await self._settle(deadlines.settle)
+                if self.root is None:
+                    waited = Ending.UP_NO_HEADERS if self._response is None else Ending.UP_STALLED
+                    raise UpstreamFailed(waited, "no root part in time") from None
         except UpstreamFailed as failure:
             self.fail(failure)
 
@@ -73,17 +78,12 @@ class Leg:
         media = response.content_type.partition(";")[0].strip().lower()
         return response.status in (400, 500) and media in ("application/soap+xml", "text/xml", "multipart/related")
 
-    async def _settle(self, seconds: float) -> None:
+    async def _settle(self) -> None:
         """Reads ahead while that can still turn a bad document into an error instead of a broken answer."""
         expected = sum(fetch.entry.size or 0 for fetch in self.root.promised) if self.root else 0
-        if expected > self._limits.read_ahead:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                while not self.complete and self.held <= self._limits.read_ahead:
-                    await self.pull()
-        except TimeoutError:
-            pass
+        if expected <= self._limits.read_ahead:
+            while not self.complete and self.held <= self._limits.read_ahead:
+                await self.pull()
 
     async def pull(self) -> None:
         """One chunk from the hospital into `ahead`, or its proper end. Raises UpstreamFailed."""

@@ -15,19 +15,29 @@ from repository_proxy.failures import told, unavailable
 from repository_proxy.repositories import Hospital, Route, Routes
 
 
+class Known(Protocol):
+    """What the registry knows of asked documents, all of it one and the same state."""
+
+    @property
+    def families(self) -> Mapping[DocumentKey, tuple[EntryFacts, ...]]:
+        """Of each asked document; empty for an unknown one."""
+
+    @property
+    def replaced_by(self) -> Mapping[str, tuple[tuple[EntryFacts, ...], ...]]:
+        """By entryUUID, the families of the documents that replaced each entry; may be empty where not asked for."""
+
+    @property
+    def decoys(self) -> Mapping[DocumentKey, EntryFacts]:
+        """An entry of nobody for each unknown document: to be judged in its place, and never shown."""
+
+
 class Lookup(Protocol):
     """The entries behind asked documents, from the registry."""
 
-    def __call__(self, asked: Sequence[DocumentKey]) -> Mapping[DocumentKey, tuple[EntryFacts, ...]]:
-        """The whole family of each key (empty for an unknown one). The same statements run whatever exists.
-
-        Raises BlocksUnavailable when the registry cannot be read: no document is then taken for unknown.
+    def __call__(self, asked: Sequence[DocumentKey], replacements: bool) -> Known:
+        """What is known of these keys, with `replacements` also of what replaced them. Whatever exists, the same
+        statements run. Raises BlocksUnavailable when the registry cannot be read: nothing is then taken for unknown.
         """
-
-    def replacements(
-        self, families: Mapping[DocumentKey, tuple[EntryFacts, ...]]
-    ) -> Mapping[DocumentKey, tuple[tuple[EntryFacts, ...], ...]]:
-        """The families of the documents that replaced each of these, nearest first. Raises BlocksUnavailable."""
 
     def known_patient(self, patient_id: str) -> frozenset[str]:
         """The identity set of this patient: every CX that is the same person, at least the one given.
@@ -43,12 +53,8 @@ class Asked:
     place: int
     request: DocumentRequest
     route: Route | None
-
-    @property
-    def key(self) -> DocumentKey:
-        """The key as the registry writes it; for an unknown repository, as sent."""
-        repository = self.route.repository_unique_id if self.route else self.request.repository_unique_id
-        return DocumentKey(repository, self.request.document_unique_id)
+    key: DocumentKey
+    """As the registry writes it; for an unknown repository, as sent."""
 
     @property
     def hidden(self) -> XdsError:
@@ -171,9 +177,13 @@ class Plan:
 
 def route(requests: Sequence[DocumentRequest], routes: Routes) -> tuple[Asked, ...]:
     """Each DocumentRequest with the route of its repository id. Depends on nothing but the message and the table."""
-    return tuple(
-        Asked(place, request, routes.find(request.repository_unique_id)) for place, request in enumerate(requests)
-    )
+    return tuple(_asked(place, request, routes) for place, request in enumerate(requests))
+
+
+def _asked(place: int, request: DocumentRequest, routes: Routes) -> Asked:
+    found = routes.find(request.repository_unique_id)
+    repository = request.repository_unique_id if found is None else found.repository_unique_id
+    return Asked(place, request, found, DocumentKey(repository, request.document_unique_id))
 
 
 def make_plan(

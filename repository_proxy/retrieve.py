@@ -1,6 +1,21 @@
 """ITI-43: decide, record, then stream. A failure after the first byte ends the connection, never the truth.
 
-`prepare` is everything that can still end in a SOAP fault or needs the registry; `send` is everything after it.
+What happens to a request, and where it can be refused, in order. In `prepare`, in a thread that may wait:
+
+1. identify        rows A1-A9: a SOAP fault, recorded
+2. read, route     a malformed request, or too many documents: Failure with every error, recorded
+3. judge           no policy: a SOAP fault. Rows A10-A12: Failure with the reason code. The rest, document by document:
+                   an unknown repository or community is told; hidden and unknown get one and the same error
+4. record          the intent is durable, or nothing is sent; a request of which nothing is left ends here
+
+In `send`, on the event loop. From here on there is no SOAP fault, only errors per document:
+
+5. gather          the hospitals at the same time, under deadlines: who fails, is late or sends what was not registered
+6. confirm         a block or policy that changed meanwhile: back to 3, three times at most
+7. commit          our root part is composed, and the release starts: what fails later can only cut the answer
+8. stream          bytes checked as they pass; cut when a block comes into force, a hash is wrong or the caller is gone
+9. record          how each document ended, whatever happened
+
 Sources: ITI TF-2 3.43, TF-3 4.2.4; rows A10-F2 of the decision table (docs/policy-guide.md).
 """
 
@@ -84,19 +99,29 @@ def prepare(call: Call, peer: Peer, desk: Desk) -> Release:
     if isinstance(subject, Refusal):
         desk.audit.record(exchange.refused(subject))
         raise _related(subject.fault, call)
-    release = Release(desk, exchange, subject, new_answer(call.packaging, desk.unique(), call.message_id))
+    answer, token = new_answer(call.packaging, desk.unique(), call.message_id), Token(call.security)
     try:
         asked = route(_read(call, desk.limits.documents), desk.routes)
     except XdsFailure as failure:
         desk.audit.record(exchange.failed(subject, failure.errors, patient_id=subject.patient_id))
-        return replace(release, errors=failure.errors)
-    release = replace(release, asked=asked, token=Token(call.security))
+        return Release(desk, exchange, subject, answer, failure.errors)
     try:
-        judgement = release.judged(exchange.at)
+        judgement = judge(desk, subject, asked, token, exchange.at)
     except RulesUnknown:
         desk.audit.record(exchange.failed(subject, (), "RULES_UNKNOWN", subject.patient_id))
         raise _related(SoapFault(FaultCode.RECEIVER, "No policy is in force"), call) from None
-    return _recorded(replace(release, plan=judgement.plan, basis=judgement.basis), judgement.reason)
+    plan, standing = judgement.plan, judgement.basis
+    if standing is not None:
+        exchange = exchange.under(standing.policy.edition)
+    patient_id = subject.patient_id or plan.patient_id
+    if plan.fetches:
+        # Before any byte leaves: a document nobody can account for is worse than one delivered a moment later.
+        desk.audit.record(exchange.releasing(subject, patient_id, plan.objects()))
+        return Release(desk, exchange, subject, answer, (), asked, token, plan, standing)
+    # Nothing will be delivered, so this is all there is to say, and there is nothing to watch.
+    failed = exchange.failed(subject, plan.errors, judgement.reason, patient_id)
+    desk.audit.record(replace(failed, objects=plan.objects(plan.refusals)))
+    return Release(desk, exchange, subject, answer, (), asked, token, plan)
 
 
 def _read(call: Call, most: int) -> tuple[retrieval.DocumentRequest, ...]:
@@ -108,19 +133,6 @@ def _read(call: Call, most: int) -> tuple[retrieval.DocumentRequest, ...]:
 
 def _related(fault: SoapFault, call: Call) -> SoapFault:
     return replace(fault, relates_to=fault.relates_to or call.message_id)
-
-
-def _recorded(release: Release, reason: str) -> Release:
-    """The release with its record in the trail: an intent, or all there is to say when nothing will be delivered."""
-    plan = release.plan
-    exchange = release.exchange if release.basis is None else release.exchange.under(release.basis.policy.edition)
-    if plan.fetches:
-        # Before any byte leaves: a document nobody can account for is worse than one delivered a moment later.
-        release.desk.audit.record(exchange.releasing(release.subject, release.patient_id, plan.objects()))
-        return replace(release, exchange=exchange)
-    failed = exchange.failed(release.subject, plan.errors, reason, release.patient_id)
-    release.desk.audit.record(replace(failed, objects=plan.objects(plan.refusals)))
-    return replace(release, exchange=exchange, basis=None)
 
 
 async def send(release: Release, write: Write) -> None:
@@ -154,6 +166,8 @@ async def _confirm(release: Release, delivery: Delivery) -> Basis | None:
         return standing
     try:
         for _ in range(DECIDED_AGAIN):
+            if release.desk.glance() == standing.sequence and release.desk.rules() is standing.policy:
+                return standing
             again = await asyncio.to_thread(_decided_again, release, standing)
             if again is None:
                 return standing
@@ -239,9 +253,10 @@ async def _record_outcome(release: Release, delivery: Delivery) -> None:
     tally = delivery.tally
     objects = delivery.plan.objects(tally.endings, tally.sent)
     event = release.exchange.released(release.subject, release.patient_id, objects, "; ".join(tally.notes))
-    codes = tuple(error.code.value for error in delivery.told)
+    if codes := tuple(error.code.value for error in delivery.told):
+        event = replace(event, errors=codes)
     try:
-        await asyncio.to_thread(release.desk.audit.record, replace(event, errors=codes))
+        await asyncio.to_thread(release.desk.audit.record, event)
     except RecordLost:
         # The intent is on disk, and recovery takes an intent without outcome for a release: nothing is unaccounted for.
         log.error("outcome not recorded", correlation=release.exchange.peer.correlation)

@@ -1,4 +1,4 @@
-"""The only way out to hospitals: zeep writes the envelope, aiohttp carries it, nothing is followed, cached or trusted.
+"""The only way out to hospitals: zeep wrote the envelope, aiohttp carries it, nothing is followed, cached or trusted.
 
 zeep never sees an answer: read by it, a document grows sevenfold in memory and loses line ends at its edges (measured;
 docs/decisions). Sources: ITI TF-2 3.43.4.1, appendix V.3 and V.8; ITI TF-2 3.19 (node authentication); 3.40 (XUA).
@@ -9,18 +9,15 @@ from __future__ import annotations
 import secrets
 import socket
 import ssl
+import uuid
 from collections.abc import Iterator, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-import zeep
-from zeep.wsdl.bindings import Soap12Binding
 
 from audit.event import Ending
-from ihe import mtom, saml, soap, xml
-from ihe.names import Action
+from ihe import mtom
+from repository_proxy.envelopes import Envelopes, Template
 from repository_proxy.failures import UpstreamFailed
 from repository_proxy.guard import Guard, Lapses
 from repository_proxy.plan import Fetch
@@ -32,43 +29,6 @@ RECEIVE_BUFFER = 256 * 1024
 READ_BUFFER = 64 * 1024
 KEPT_ALIVE = 30.0
 """Seconds an idle connection is kept: a TLS handshake costs more than a small document."""
-
-
-# The library has no types of its own; these names keep that out of what is checked below.
-_client: Any = zeep.Client
-_transport: Any = zeep.Transport
-_over_soap12: Any = Soap12Binding
-
-
-def _hand_over(address: str, envelope: xml.Element, headers: dict[str, str]) -> xml.Element:
-    """Stands in for the library's POST: with `raw_response` it passes what this returns on untouched."""
-    return envelope
-
-
-class Envelopes:
-    """Writes ITI-43 requests from the WSDL that this node itself publishes; loaded once, shared by all hospitals."""
-
-    def __init__(self, location: Path | None = None) -> None:
-        settings = zeep.Settings(raw_response=True, strict=True)
-        with resources.as_file(resources.files("wsdl")) as folder:
-            path = str(location or folder / "DocumentRepository.wsdl")
-            transport = _transport()
-            transport.post_xml = _hand_over
-            self._client = _client(path, transport=transport, settings=settings)
-        self._binding, self._operation = _retrieve(self._client.wsdl)
-
-    def to(self, url: str) -> Any:
-        """The operation, bound to an address (its wsa:To). Called with DocumentRequest it gives an envelope."""
-        return self._client.create_service(self._binding, url)[self._operation]
-
-
-def _retrieve(wsdl: Any) -> tuple[str, str]:
-    for name, binding in wsdl.bindings.items():
-        operations: dict[str, Any] = {} if type(binding) is not _over_soap12 else binding.all()
-        for operation in operations.values():
-            if operation.abstract.wsa_action == Action.RETRIEVE.value:
-                return name, operation.name
-    raise ValueError("the WSDL has no SOAP 1.2 operation for ITI-43")
 
 
 def open_upstreams(routes: Routes, envelopes: Envelopes | None = None) -> dict[str, Upstream]:
@@ -87,7 +47,7 @@ class Upstream:
         self.hospital = hospital
         self.lapses = Lapses()
         self.guard = Guard(hospital.limit, hospital.queue, hospital.deadlines.admit)
-        self._write = envelopes.to(hospital.url)
+        self._requests = Template(envelopes, hospital.url)
         self._tls = _trust(hospital)
         self._session: aiohttp.ClientSession | None = None
 
@@ -96,20 +56,9 @@ class Upstream:
 
         `assertion` goes along byte for byte. A new MessageID every time.
         """
-        envelope = self._write(
-            DocumentRequest=[
-                {
-                    "RepositoryUniqueId": fetch.asked.key.repository_unique_id,
-                    "DocumentUniqueId": fetch.asked.key.unique_id,
-                }
-                for fetch in fetches
-            ]
-        )
-        soap.complete_headers(envelope)
-        if assertion is not None:
-            saml.attach(envelope, assertion)
+        envelope = self._requests.write(uuid.uuid4().urn, [fetch.asked.key for fetch in fetches], assertion)
         writer = mtom.new_writer(secrets.token_hex(16))
-        return writer.content_type, writer.root(xml.write(envelope)) + writer.end()
+        return writer.content_type, writer.root(envelope) + writer.end()
 
     async def post(self, content_type: str, body: bytes) -> Response:
         """Sends one request and returns when the headers of its answer are in. Raises UpstreamFailed."""

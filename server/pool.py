@@ -65,14 +65,20 @@ class Pool(Executor):
             self._closed = True
             # One end serves all: whoever finds it passes it on, also when threads have been replaced meanwhile.
             self._jobs.put(None)
-        while wait and (threads := list(self._threads)):
+        while wait and (threads := self._hired()):
             for thread in threads:
                 thread.join()
 
     def _hire(self) -> None:
         thread = threading.Thread(target=self._work, name="transaction", daemon=True)
-        self._threads.add(thread)
-        thread.start()
+        # Added and started in one step: nobody may wait for the end of a thread that has not begun.
+        with self._turn:
+            self._threads.add(thread)
+            thread.start()
+
+    def _hired(self) -> list[threading.Thread]:
+        with self._turn:
+            return list(self._threads)
 
     def _work(self) -> None:
         try:

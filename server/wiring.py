@@ -160,6 +160,7 @@ class Node:
             identify=self.identify,
             rules=self.rules,
             blocks=self.blocks,
+            glance=self.blocks.glance,
             lookup=self.store,
             audit=self.audit,
             routes=self.routes,

@@ -124,6 +124,30 @@ def test_a_thread_that_read_much_gives_the_names_it_met_back() -> None:
     assert grown[1] - grown[0] < 15
 
 
+def test_a_worn_thread_that_must_not_end_reads_on_through_one_other_which_ends_with_it() -> None:
+    """The event loop's thread reads every hospital's answer and is never replaced: a thread for each would cost it."""
+    helpers: list[set[threading.Thread]] = []
+
+    def reading() -> set[threading.Thread]:
+        return {each for each in threading.enumerate() if each.name == "xml"}
+
+    def loop() -> None:
+        before = reading()
+        xml.read(b"<r>" + b" " * xml.WORN + b"</r>", xml.ANSWER)
+        for _ in range(50):
+            assert xml.read(b"<r><a/></r>")[0].tag == "a"
+            helpers.append(reading() - before)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    thread.join()
+    assert {len(each) for each in helpers} == {1}
+    assert len(set().union(*helpers)) == 1
+    (helper,) = helpers[0]
+    helper.join(5)
+    assert not helper.is_alive()
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "one").mkdir()

@@ -11,6 +11,7 @@ from policy.facts import Channel, Decision, DocumentKey, EntryFacts, Reason
 from policy.shield import Family, Shown, shield
 from policy.subject import admit
 from tests.policy.casebook import Case, cases, cx
+from tests.policy.worlds import later
 
 EVERY = cases()
 SCENARIOS = {2, 4, 5, 7, 9, 10, 12, 16, 20, 21, 23, 25, *range(32, 46), 48, 50, 51, 52, 57, 59, 62, 69} - {34}
@@ -47,7 +48,7 @@ def test_it_is_decided_as_the_case_says(case: Case) -> None:
     assert sorted(shown.visible) == sorted(want["visible"])
     # The document is fetched by the same rules as it is listed.
     for key, family in found.items():
-        decision = decide_document(situation, key, family.entries, family.replaced_by)
+        decision = decide_document(situation, key, family.entries, later(family))
         assert decision.permit is any(entry.entry_uuid in shown.visible for entry in family.entries)
     closed = outlook(situation, cx(case.patient)).closed
     if case.subject.channel is not Channel.MACHINE:
@@ -72,7 +73,7 @@ def reasons_are(case: Case, shown: Shown, found: dict[DocumentKey, Family], want
     for name, code in want.get("retrieve", {}).items():
         key = case.entries[name].key if name in case.entries else DocumentKey("2.999.578.1.1", "2.999.404")
         family = found.get(key, Family((), ()))
-        assert decide_document(situation, key, family.entries, family.replaced_by).reason == code
+        assert decide_document(situation, key, family.entries, later(family)).reason == code
     if "agreement" in want:
         assert {decisions[name].agreement for name in want["visible"]} == {want["agreement"]}
     assert {name for name, each in decisions.items() if each.alert} == set(want.get("alert", ()))

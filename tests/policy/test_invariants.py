@@ -14,7 +14,7 @@ from policy.facts import Channel, Decision, Reason
 from policy.rows import RANK
 from policy.shield import Family, shield
 from tests.policy.oracle import may_see
-from tests.policy.worlds import PATIENTS, World, agreements, blocks, shuffled, worlds
+from tests.policy.worlds import PATIENTS, World, agreements, blocks, later, shuffled, worlds
 
 many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -48,7 +48,7 @@ def test_it_agrees_with_the_rules_said_plainly(world: World) -> None:
 def test_what_is_listed_can_be_fetched_and_nothing_else(world: World) -> None:
     situation, seen = world.situation(), visible(world)
     for family in world.families:
-        fetched = decide_document(situation, family.entries[0].key, family.entries, family.replaced_by)
+        fetched = decide_document(situation, family.entries[0].key, family.entries, later(family))
         assert fetched.permit is any(entry.entry_uuid in seen for entry in family.entries)
 
 
@@ -73,8 +73,8 @@ def test_no_order_changes_a_decision_or_its_reason(world: World, order: st.DataO
         assert outlook(other.situation(), patient) == outlook(world.situation(), patient)
     for mine, theirs in zip(world.families, other.families, strict=True):
         key = mine.entries[0].key
-        assert decide_document(other.situation(), key, theirs.entries, theirs.replaced_by) == decide_document(
-            world.situation(), key, mine.entries, mine.replaced_by
+        assert decide_document(other.situation(), key, theirs.entries, later(theirs)) == decide_document(
+            world.situation(), key, mine.entries, later(mine)
         )
 
 

@@ -253,3 +253,8 @@ def shuffled(world: World, order: st.DataObject) -> World:
         blocks=mix(world.blocks),
         families=tuple(replace(each, entries=mix(each.entries)) for each in world.families),
     )
+
+
+def later(family: Family) -> dict[str, tuple[tuple[EntryFacts, ...], ...]]:
+    """What replaced the family, told of each of its entries: as decide_document takes it."""
+    return {entry.entry_uuid: family.replaced_by for entry in family.entries}

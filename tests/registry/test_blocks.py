@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ihe.names import AssociationType
@@ -34,6 +35,23 @@ def test_a_block_is_there_as_soon_as_it_is_set_and_moves_the_number(book: BlockB
     assert book.set_block(block("reservation"), "clerk", NOW) == number
     with pytest.raises(BlockRefused):
         book.set_block(block("visit_history"), "clerk", NOW)
+
+
+def test_the_number_can_be_had_at_a_glance_on_sqlite_and_never_by_waiting(book: BlockBook, database: Database) -> None:
+    book.set_block(block("reservation"), "clerk", NOW)
+    if not database.sqlite:
+        assert book.glance() is None
+        return
+    assert book.glance() == book.sequence()
+    with database.engine.execution_options(innsyn_begin="BEGIN IMMEDIATE").connect() as writing:
+        # Somebody who writes does not keep anybody from reading.
+        writing.execute(sa.select(1))
+        assert book.glance() == book.sequence()
+        number = book.sequence()
+    book.set_block(block("visit_history", name="b2"), "clerk", NOW)
+    assert book.glance() == number + 1
+    database.close()
+    assert book.glance() is None
 
 
 def test_every_term_of_a_block_is_kept() -> None:

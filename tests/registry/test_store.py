@@ -345,9 +345,9 @@ def test_an_unknown_id_costs_as_many_rows_as_a_known_one(
     read: list[AnyRow] = []
     plain = store._reader._columns.facts
 
-    def facts(row: AnyRow) -> EntryFacts:
+    def facts(row: AnyRow, key: DocumentKey | None = None) -> EntryFacts:
         read.append(row)
-        return plain(row)
+        return plain(row, key)
 
     monkeypatch.setattr(store._reader, "_columns", SimpleNamespace(facts=facts))
     known = [each.entry_uuid if by == "entry_uuids" else each.unique_id for each in sent]

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -98,23 +98,28 @@ class Book:
         self.number += 1
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the lookup answers."""
+
+    families: Mapping[DocumentKey, tuple[EntryFacts, ...]]
+    replaced_by: Mapping[str, tuple[tuple[EntryFacts, ...], ...]]
+    decoys: Mapping[DocumentKey, EntryFacts]
+
+
 class Entries:
     """The registry's side of the lookup, in memory."""
 
     def __init__(self, entries: Iterable[EntryFacts] = ()) -> None:
         self.families: dict[DocumentKey, tuple[EntryFacts, ...]] = {}
+        self.replaced_by: dict[str, tuple[tuple[EntryFacts, ...], ...]] = {}
         self.asked = 0
         for entry in entries:
             self.families[entry.key] = (*self.families.get(entry.key, ()), entry)
 
-    def __call__(self, asked: Sequence[DocumentKey]) -> Mapping[DocumentKey, tuple[EntryFacts, ...]]:
+    def __call__(self, asked: Sequence[DocumentKey], replacements: bool) -> Known:
         self.asked += len(asked)
-        return {key: self.families.get(key, ()) for key in asked}
-
-    def replacements(
-        self, families: Mapping[DocumentKey, tuple[EntryFacts, ...]]
-    ) -> Mapping[DocumentKey, tuple[tuple[EntryFacts, ...], ...]]:
-        return {}
+        return Known({key: self.families.get(key, ()) for key in asked}, self.replaced_by if replacements else {}, {})
 
     def known_patient(self, patient_id: str) -> frozenset[str]:
         return frozenset({patient_id})

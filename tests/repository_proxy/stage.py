@@ -18,9 +18,10 @@ from ihe.retrieval import DocumentRequest, RetrieveAnswer
 from policy.facts import Peer, Refusal, Subject
 from repository_proxy.delivery import Write
 from repository_proxy.desk import Desk, Limits
+from repository_proxy.envelopes import Envelopes
 from repository_proxy.repositories import Deadlines, Hospital, Routes
 from repository_proxy.retrieve import Aborted, CallerTooSlow, prepare, send
-from repository_proxy.upstream import Envelopes, open_upstreams
+from repository_proxy.upstream import open_upstreams
 from simulators.hospital import Document, Script
 from simulators.hospital import Hospital as Simulated
 from tests.repository_proxy.ports import MACHINE, Book, Clock, Entries, Trail, entry, make_policy

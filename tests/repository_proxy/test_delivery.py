@@ -231,8 +231,8 @@ def test_a_hospital_that_waits_behind_another_is_read_from_so_that_it_does_not_g
         limits = replace(LIMITS, sip_every=0.1, parked=64 << 20)
         async with Stage(limits=limits) as stage:
             large = BIG * 8
-            await stage.hospital("slow", "2.999.1", {"1": BIG}, Script(rate=1 << 20))
-            await stage.hospital("waits", "2.999.2", {"2": large}, Script.of(variant, write_timeout=0.5))
+            await stage.hospital("slow", "2.999.1", {"1": BIG}, Script(rate=1 << 19))
+            await stage.hospital("waits", "2.999.2", {"2": large}, Script.of(variant, write_timeout=1.5))
             await stage.open()
             caller = Caller()
             await send(prepared(stage, ("2.999.1", "1"), ("2.999.2", "2")), caller.write)

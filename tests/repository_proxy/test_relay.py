@@ -10,7 +10,7 @@ import pytest
 
 from audit.event import Ending
 from ihe.retrieval import DocumentRequest
-from policy.facts import Decision, Reason
+from policy.facts import Decision, DocumentKey, Reason
 from repository_proxy.failures import UpstreamFailed
 from repository_proxy.plan import Asked, Fetch
 from repository_proxy.relay import DocumentBegins, DocumentEnds, Inflater, Relay, RootRead, Step
@@ -26,7 +26,12 @@ def fetches(contents: dict[str, bytes], **hospital: Any) -> list[Fetch]:
     where = Hospital("ous", (REPOSITORY,), "http://127.0.0.1:1/", "none", **hospital)
     return [
         Fetch(
-            Asked(place, DocumentRequest("", REPOSITORY, unique_id), Route(where, REPOSITORY)),
+            Asked(
+                place,
+                DocumentRequest("", REPOSITORY, unique_id),
+                Route(where, REPOSITORY),
+                DocumentKey(REPOSITORY, unique_id),
+            ),
             where,
             entry(REPOSITORY, unique_id, content),
             Decision(True, Reason.OK),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from ihe.names import Action
 from ihe.retrieval import DocumentRequest
 from policy.blocks import Block, BlockKind, Setter
 from policy.facts import BlocksUnavailable, Channel, Peer, Reason, Refusal, RulesUnknown, Subject
-from repository_proxy.retrieve import prepare
+from repository_proxy.retrieve import Release, prepare, send
 from simulators.hospital import Script, Variant
 from tests.repository_proxy.ports import NOW, PATIENT, make_policy
 from tests.repository_proxy.stage import Got, Stage, collected, play, request
@@ -269,7 +270,7 @@ def test_an_unreadable_registry_is_an_error_and_never_an_unknown_document() -> N
             await stage.open()
 
             class Down:
-                def __call__(self, asked: object) -> None:
+                def __call__(self, asked: object, replacements: bool) -> None:
                     raise BlocksUnavailable
 
             desk = replace(stage.desk, lookup=Down())  # type: ignore[arg-type]
@@ -320,3 +321,53 @@ def test_the_record_names_the_policy_in_force() -> None:
     stage, got = play(with_two_hospitals(scene))
     assert stage.trail.outcome().policy == "test 2 generation 0"
     assert got.status_word == "Success"
+
+
+async def sent(release: Release) -> bytes:
+    chunks: list[bytes] = []
+
+    async def write(chunk: bytes) -> None:
+        chunks.append(chunk)
+
+    await send(release, write)
+    return b"".join(chunks)
+
+
+@pytest.mark.parametrize("glance", [True, False])
+def test_a_release_that_stands_is_confirmed_at_a_glance_and_by_a_thread_only_where_that_cannot_be(glance: bool) -> None:
+    async def scene() -> tuple[bytes, bool]:
+        async with Stage() as stage:
+            await stage.hospital("ous", "2.999.1", SMALL)
+            await stage.open()
+            loop, threads = threading.get_ident(), set()
+
+            class Noting:
+                of = staticmethod(stage.book.of)
+
+                @staticmethod
+                def sequence() -> int:
+                    threads.add(threading.get_ident())
+                    return stage.book.number
+
+            release = prepare(a_call(("2.999.1", "1.1")), PEER, stage.desk)
+            desk = replace(stage.desk, blocks=Noting(), glance=lambda: stage.book.number if glance else None)
+            return await sent(replace(release, desk=desk)), bool(threads - {loop})
+
+    raw, asked_elsewhere = play(scene())
+    assert SMALL["1.1"] in raw
+    assert asked_elsewhere is not glance
+
+
+def test_a_glance_that_shows_a_change_has_the_release_decided_again() -> None:
+    async def scene() -> bytes:
+        async with Stage() as stage:
+            await stage.hospital("ous", "2.999.1", SMALL)
+            await stage.open()
+            stage.desk = replace(stage.desk, glance=lambda: stage.book.number)
+            release = prepare(a_call(("2.999.1", "1.1"), ("2.999.1", "1.2")), PEER, stage.desk)
+            stage.book.add(block("1.1"))
+            return await sent(release)
+
+    raw = play(scene())
+    assert SMALL["1.1"] not in raw
+    assert SMALL["1.2"] in raw
