@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,11 @@ FOLDER, SET = (f"urn:uuid:11111111-0000-4000-8000-0000000000a{number}" for numbe
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Database:
+def registry(tmp_path: Path) -> Iterator[Database]:
     opened = open_database(f"sqlite:///{tmp_path}/registry.db", create=True)
     migrate(opened)
-    return opened
+    yield opened
+    opened.close()
 
 
 # ITI-42 ---------------------------------------------------------------------------------------------------------------
