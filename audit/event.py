@@ -161,13 +161,17 @@ class Exchange:
         bare = self.event(Kind.QUERIED, subject, patient_id)
         return replace(bare, query_id=query_id, query=query, objects=tuple(objects))
 
-    def releasing(self, subject: Subject, patient_id: str, objects: Sequence[Object]) -> Event:
-        """ITI-43, before the first byte leaves."""
-        return replace(self.event(Kind.RELEASING, subject, patient_id), objects=tuple(objects))
+    def releasing(self, subject: Subject, patient_ids: Sequence[str], objects: Sequence[Object]) -> Event:
+        """ITI-43, before the first byte leaves. Machines may ask across patients: all of them are told."""
+        first, *others = patient_ids or ("",)
+        bare = self.event(Kind.RELEASING, subject, first)
+        return replace(bare, patients=tuple(others), objects=tuple(objects))
 
-    def released(self, subject: Subject, patient_id: str, objects: Sequence[Object], note: str = "") -> Event:
+    def released(
+        self, subject: Subject, patient_ids: Sequence[str], objects: Sequence[Object], note: str = ""
+    ) -> Event:
         """ITI-43, how each delivery ended."""
-        return replace(self.event(Kind.RELEASED, subject, patient_id), objects=tuple(objects), note=note)
+        return replace(self.releasing(subject, patient_ids, objects), kind=Kind.RELEASED, note=note)
 
     def registering(self, subject: Subject, patient_id: str, submission: str, objects: Sequence[Object]) -> Event:
         """ITI-42, durable before the commit."""

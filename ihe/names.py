@@ -37,16 +37,25 @@ WSA_REPLY = WSA + "/reply"
 
 
 class Action(StrEnum):
-    """The request `wsa:Action` of each transaction served (TF-2 3.18.4, 3.42.4, 3.43.4)."""
+    """The request `wsa:Action` of each transaction (TF-2 3.18.4, 3.42.4, 3.43.4, 3.44.4, 3.51.4, 3.61.4; supplements
+    XDS Metadata Update, RMU and RMD for ITI-57, ITI-92 and ITI-62)."""
 
     QUERY = "urn:ihe:iti:2007:RegistryStoredQuery"
+    MULTI_PATIENT_QUERY = "urn:ihe:iti:2009:MultiPatientStoredQuery"
     REGISTER = "urn:ihe:iti:2007:RegisterDocumentSet-b"
+    REGISTER_ON_DEMAND = "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry"
+    UPDATE = "urn:ihe:iti:2010:UpdateDocumentSet"
+    RESTRICTED_UPDATE = "urn:ihe:iti:2018:RestrictedUpdateDocumentSet"
+    REMOVE = "urn:ihe:iti:2010:DeleteDocumentSet"
     RETRIEVE = "urn:ihe:iti:2007:RetrieveDocumentSet"
+    FEED_ADD = "urn:hl7-org:v3:PRPA_IN201301UV02"
+    FEED_REVISE = "urn:hl7-org:v3:PRPA_IN201302UV02"
+    FEED_MERGE = "urn:hl7-org:v3:PRPA_IN201304UV02"
 
     @property
     def reply(self) -> str:
         """The `wsa:Action` of the answer."""
-        return self.value + "Response"
+        return REPLY_OF.get(self, self.value + "Response")
 
     @property
     def body(self) -> str:
@@ -61,14 +70,37 @@ class Action(StrEnum):
 
 BODY_OF: dict[Action, str] = {
     Action.QUERY: f"{{{QUERY}}}AdhocQueryRequest",
+    Action.MULTI_PATIENT_QUERY: f"{{{QUERY}}}AdhocQueryRequest",
     Action.REGISTER: f"{{{LCM}}}SubmitObjectsRequest",
+    Action.REGISTER_ON_DEMAND: f"{{{LCM}}}SubmitObjectsRequest",
+    Action.UPDATE: f"{{{LCM}}}SubmitObjectsRequest",
+    Action.RESTRICTED_UPDATE: f"{{{LCM}}}SubmitObjectsRequest",
+    Action.REMOVE: f"{{{LCM}}}RemoveObjectsRequest",
     Action.RETRIEVE: f"{{{XDS}}}RetrieveDocumentSetRequest",
+    Action.FEED_ADD: f"{{{HL7}}}PRPA_IN201301UV02",
+    Action.FEED_REVISE: f"{{{HL7}}}PRPA_IN201302UV02",
+    Action.FEED_MERGE: f"{{{HL7}}}PRPA_IN201304UV02",
 }
 TRANSACTION_OF: dict[Action, str] = {
     Action.QUERY: "ITI-18",
+    Action.MULTI_PATIENT_QUERY: "ITI-51",
     Action.REGISTER: "ITI-42",
+    Action.REGISTER_ON_DEMAND: "ITI-61",
+    Action.UPDATE: "ITI-57",
+    Action.RESTRICTED_UPDATE: "ITI-92",
+    Action.REMOVE: "ITI-62",
     Action.RETRIEVE: "ITI-43",
+    Action.FEED_ADD: "ITI-44",
+    Action.FEED_REVISE: "ITI-44",
+    Action.FEED_MERGE: "ITI-44",
 }
+REPLY_OF: dict[Action, str] = {
+    Action.REGISTER_ON_DEMAND: "urn:ihe:iti:2010:RegisterOnDemandDocumentResponse",  # no "Entry" (TF-2 3.61.5)
+    Action.FEED_ADD: "urn:hl7-org:v3:MCCI_IN000002UV01",
+    Action.FEED_REVISE: "urn:hl7-org:v3:MCCI_IN000002UV01",
+    Action.FEED_MERGE: "urn:hl7-org:v3:MCCI_IN000002UV01",
+}
+"""Answers whose action is not that of the request and `Response`."""
 assert set(BODY_OF) == set(Action) == set(TRANSACTION_OF)
 
 

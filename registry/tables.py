@@ -228,6 +228,8 @@ folder = Table(
     Column("submission_uuid", Key16, nullable=False),
     Column("codec", SmallInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("lid", Key16),  # null: its own entryUUID, for a first version
+    Column("version", SmallInteger, nullable=False, server_default="1"),
     sqlite_with_rowid=False,
 )
 
@@ -243,6 +245,9 @@ association = Table(
     Column("submission_uuid", Key16, nullable=False),
     Column("codec", SmallInteger),
     Column("body", LargeBinary),  # only where it carries more than type and ends
+    Column("lid", Key16),  # null: its own entryUUID, for a first version
+    Column("version", SmallInteger, nullable=False, server_default="1"),
+    Column("status", SmallInteger, nullable=False, server_default="0"),
     Index(None, "patient_key", "source"),
     Index(None, "patient_key", "target"),
     sqlite_with_rowid=False,
@@ -255,6 +260,7 @@ object_dir = Table(
     Column("kind", SmallInteger, nullable=False),
     Column("patient_key", BigInteger, nullable=False),
     Column("uid_hash", Key16, nullable=False),  # of a document's uniqueId; empty for what has none to look up by
+    Column("removed_at", BigInteger),  # microseconds; set: a tombstone, whose id is never given again (ITI-62)
     sqlite_with_rowid=False,
 )
 
@@ -307,5 +313,35 @@ binding = Table(
     Column("assertion", Key16, primary_key=True),
     Column("certificate", Text, nullable=False),
     Column("until", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+patient_history = Table(
+    "patient_history",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),  # microseconds since 1970
+    Column("by", Text, nullable=False),
+    Column("change", Text, nullable=False),  # merged, separated
+    Column("survivor", Text, nullable=False),
+    Column("subsumed", Text, nullable=False),
+    Column("moved", Text, nullable=False),  # JSON: every CX that moved along, so that a merge can be undone
+    Column("blocks", Text, nullable=False),  # JSON: ids of the blocks that moved along
+    Index(None, "survivor"),
+    Index(None, "subsumed"),
+    sqlite_with_rowid=False,
+)
+
+finding = Table(
+    "finding",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),  # yyyymmdd
+    Column("sender", Text, primary_key=True),
+    Column("rule", Text, primary_key=True),
+    Column("transaction", Text, primary_key=True),
+    Column("seen", Integer, nullable=False),  # messages that broke the rule
+    Column("rejected", Integer, nullable=False),  # of them, those that were rejected for it
+    Column("last_at", BigInteger, nullable=False),
+    Column("correlation", Text, nullable=False),  # of the last one, to find it by
     sqlite_with_rowid=False,
 )

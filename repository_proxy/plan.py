@@ -122,9 +122,9 @@ class Plan:
         return {step.asked.place: step.ending for step in self.steps if isinstance(step, Refused)}
 
     @property
-    def patient_id(self) -> str:
-        """The patient whose documents are released, if any is."""
-        return next((step.entry.patient_id for step in self.steps if isinstance(step, Fetch)), "")
+    def patient_ids(self) -> tuple[str, ...]:
+        """The patients whose documents are released, in the order of the request."""
+        return tuple(dict.fromkeys(fetch.entry.patient_id for fetch in self.fetches))
 
     def errands(self) -> tuple[Errand, ...]:
         """One message per hospital, or per document where a hospital wants it so; no message names a document twice."""

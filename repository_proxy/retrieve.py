@@ -80,9 +80,9 @@ class Release:
         return (content_type,)
 
     @property
-    def patient_id(self) -> str:
+    def patient_ids(self) -> tuple[str, ...]:
         """Whose documents these are."""
-        return self.subject.patient_id or self.plan.patient_id
+        return (self.subject.patient_id,) if self.subject.patient_id else self.plan.patient_ids
 
     def judged(self, at: datetime) -> Judgement:
         """The request decided as things stand at `at`. Raises RulesUnknown; may wait for the registry."""
@@ -113,13 +113,13 @@ def prepare(call: Call, peer: Peer, desk: Desk) -> Release:
     plan, standing = judgement.plan, judgement.basis
     if standing is not None:
         exchange = exchange.under(standing.policy.edition)
-    patient_id = subject.patient_id or plan.patient_id
+    patient_ids = (subject.patient_id,) if subject.patient_id else plan.patient_ids
     if plan.fetches:
         # Before any byte leaves: a document nobody can account for is worse than one delivered a moment later.
-        desk.audit.record(exchange.releasing(subject, patient_id, plan.objects()))
+        desk.audit.record(exchange.releasing(subject, patient_ids, plan.objects()))
         return Release(desk, exchange, subject, answer, (), asked, token, plan, standing)
     # Nothing will be delivered, so this is all there is to say, and there is nothing to watch.
-    failed = exchange.failed(subject, plan.errors, judgement.reason, patient_id)
+    failed = exchange.failed(subject, plan.errors, judgement.reason, next(iter(patient_ids), ""))
     desk.audit.record(replace(failed, objects=plan.objects(plan.refusals)))
     return Release(desk, exchange, subject, answer, (), asked, token, plan)
 
@@ -189,7 +189,7 @@ def _decided_again(release: Release, standing: Basis) -> Judgement | None:
         return None
     again = release.judged(desk.clock.now())
     exchange = release.exchange if again.basis is None else release.exchange.under(again.basis.policy.edition)
-    desk.audit.record(exchange.releasing(release.subject, release.patient_id, again.plan.objects()))
+    desk.audit.record(exchange.releasing(release.subject, release.patient_ids, again.plan.objects()))
     return again
 
 
@@ -252,7 +252,7 @@ async def _withdrawn(release: Release, delivery: Delivery, standing: Basis | Non
 async def _record_outcome(release: Release, delivery: Delivery) -> None:
     tally = delivery.tally
     objects = delivery.plan.objects(tally.endings, tally.sent)
-    event = release.exchange.released(release.subject, release.patient_id, objects, "; ".join(tally.notes))
+    event = release.exchange.released(release.subject, release.patient_ids, objects, "; ".join(tally.notes))
     if codes := tuple(error.code.value for error in delivery.told):
         event = replace(event, errors=codes)
     try:

@@ -118,28 +118,20 @@ class _Protocol(ProtocolBase):  # type: ignore[misc]
         ctx.in_object = ctx.udc.call
 
 
-class _Operations(Service):  # type: ignore[misc]
-    """One operation per transaction; what it does is the transaction's own function."""
+def _operation(name: str) -> Any:
+    """spyne's declaration of one transaction; what it does is the transaction's own function."""
 
-    @rpc(AnyXml, _returns=AnyXml, _body_style="bare")  # type: ignore[untyped-decorator]
-    def registry_stored_query(ctx: Any, call: Any) -> Any:
+    def run(ctx: Any, call: Any) -> Any:
         return ctx.udc.run()
 
-    @rpc(AnyXml, _returns=AnyXml, _body_style="bare")  # type: ignore[untyped-decorator]
-    def register_document_set(ctx: Any, call: Any) -> Any:
-        return ctx.udc.run()
-
-    @rpc(AnyXml, _returns=AnyXml, _body_style="bare")  # type: ignore[untyped-decorator]
-    def retrieve_document_set(ctx: Any, call: Any) -> Any:
-        return ctx.udc.run()
+    run.__name__ = name
+    return rpc(AnyXml, _returns=AnyXml, _body_style="bare")(run)
 
 
-_OPERATION = {
-    Action.QUERY: f"{{{XDS}}}registry_stored_query",
-    Action.REGISTER: f"{{{XDS}}}register_document_set",
-    Action.RETRIEVE: f"{{{XDS}}}retrieve_document_set",
-}
-assert set(_OPERATION) == set(Action)
+_OPERATION = {action: f"{{{XDS}}}{action.name.lower()}" for action in Action}
+_Operations: Any = type(
+    "_Operations", (Service,), {name: _operation(name) for name in (action.name.lower() for action in Action)}
+)
 
 _HEAVY = (
     "udc",

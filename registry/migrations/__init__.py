@@ -15,7 +15,7 @@ from registry.tables import schema_version
 if TYPE_CHECKING:
     from alembic.config import Config
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The version of the tables that this program works on."""
 SCHEMA_COMPAT_VERSION = 1
 """The oldest program version (its SCHEMA_VERSION) that may still work on tables of SCHEMA_VERSION: raised only by a

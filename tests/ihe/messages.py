@@ -49,7 +49,8 @@ def envelope(headers: str = HEADERS, body: str = QUERY_BODY, *, before: str = ""
 
 
 def of(action: Action) -> bytes:
-    return envelope(HEADERS.replace(Action.QUERY, action), BODIES[action])
+    namespace, _, local = action.body[1:].partition("}")
+    return envelope(HEADERS.replace(Action.QUERY, action), BODIES.get(action, f'<{local} xmlns="{namespace}"/>'))
 
 
 def package(root: bytes, *parts: bytes, boundary: str = "b1", start: str = "<root@x>") -> bytes:

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from registry.engine import Database, DatabaseMissing, open_database
-from registry.migrations import check, migrate, pending
+from registry.migrations import SCHEMA_VERSION, check, migrate, pending
 from registry.tables import metadata, schema_version
 
 
@@ -70,7 +70,11 @@ def test_tables_of_another_version_are_refused_with_a_sentence(
 def test_tables_of_a_newer_compatible_version_are_served(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path}/registry.db", create=True)
     migrate(database)
-    database.write(lambda connection: connection.execute(schema_version.update().values(version=2, compatible=1)))
+    database.write(
+        lambda connection: connection.execute(
+            schema_version.update().values(version=SCHEMA_VERSION + 1, compatible=SCHEMA_VERSION)
+        )
+    )
     check(database)
     migrate(database)
     database.close()

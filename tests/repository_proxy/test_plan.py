@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -145,4 +144,4 @@ def test_the_trail_holds_every_asked_document_in_request_order() -> None:
         ("3", Ending.REFUSED_BY_POLICY, 0),
     ]
     assert objects[2].entry_uuid
-    assert replace(plan).patient_id == plan.fetches[0].entry.patient_id
+    assert plan.patient_ids == (plan.fetches[0].entry.patient_id,)
