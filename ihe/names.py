@@ -101,6 +101,8 @@ REPLY_OF: dict[Action, str] = {
     Action.FEED_MERGE: "urn:hl7-org:v3:MCCI_IN000002UV01",
 }
 """Answers whose action is not that of the request and `Response`."""
+MACHINES_ONLY = frozenset(Action) - {Action.QUERY, Action.MULTI_PATIENT_QUERY, Action.RETRIEVE}
+"""Transactions that write: sources, administrators and patient feeds send them, never a person's token."""
 assert set(BODY_OF) == set(Action) == set(TRANSACTION_OF)
 
 

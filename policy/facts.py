@@ -188,6 +188,12 @@ class Subject:
     """Name of the machine identity (channel machine only)."""
     may_register: tuple[str, ...] = ()
     """repositoryUniqueIds this machine identity may register for."""
+    may_update: tuple[str, ...] = ()
+    """repositoryUniqueIds whose metadata it may update (ITI-57, ITI-92)."""
+    may_remove: tuple[str, ...] = ()
+    """repositoryUniqueIds whose metadata it may remove (ITI-62)."""
+    may_feed: bool = False
+    """Whether it may tell which patients there are (ITI-44)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +228,10 @@ class BlocksUnavailable(Exception):
     """Blocks or identity links cannot be read: fail closed (row A10b)."""
 
 
+class CallerUnknown(Exception):
+    """Who calls cannot be told now: fail closed. `str()` says why, for the trail."""
+
+
 class RulesUnknown(Exception):
     """No policy is in force: fail closed; no rules would look like no restrictions."""
 
@@ -230,7 +240,7 @@ class Identify(Protocol):
     """Rows A1-A9 for one request."""
 
     def __call__(self, call: Call, peer: Peer, now: datetime) -> Subject | Refusal:
-        """The caller, or why not. Never raises for anything a caller can send."""
+        """The caller, or why not; nothing a caller can send raises. Raises RulesUnknown, CallerUnknown."""
 
 
 class Rules(Protocol):

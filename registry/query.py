@@ -18,23 +18,23 @@ Sources: ITI TF-2 3.18, TF-3 4.2.4; the decision table (docs/policy-guide.md).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
 
-from audit.event import Event, Exchange, Kind, Object, RecordLost
+from audit.event import Event, Exchange, Object, RecordLost
 from ihe import ebrim, queries, xml
-from ihe.errors import FaultCode, SoapFault, XdsError, XdsFailure, clip
+from ihe.errors import XdsError, XdsFailure, clip
 from ihe.names import Code, ResponseStatus
 from ihe.queries import AdhocQuery, Returns
 from ihe.soap import Call, Reply, write_reply
 from policy.agreements import Policy
 from policy.decide import Situation, malformed, outlook, refusal
-from policy.facts import BlocksUnavailable, Decision, Peer, Reason, Refusal, RulesUnknown, Subject
+from policy.facts import BlocksUnavailable, CallerUnknown, Decision, Peer, Reason, Refusal, RulesUnknown, Subject
 from policy.shield import Family, Shown, shield
 from registry.desk import Desk
 from registry.engine import StoreTrouble
+from registry.refusals import receiver, record_unanswered
 from registry.store import Found
 from registry.stored_queries import FindDocuments, GetDocuments, StoredQuery, understand
 
@@ -120,9 +120,9 @@ def answer_query(call: Call, peer: Peer, desk: Desk) -> Reply:
     except RulesUnknown:
         record_unanswered(desk, exchange, "RULES_UNKNOWN")
         raise receiver(call, "No policy is in force") from None
-    except StoreTrouble as trouble:  # while identifying: afterwards it is an ordinary answer
-        record_unanswered(desk, exchange, trouble.code.value)
-        raise receiver(call, f"The caller could not be identified; quote {peer.correlation}") from trouble
+    except CallerUnknown as unknown:
+        record_unanswered(desk, exchange, str(unknown))
+        raise receiver(call, f"The caller could not be identified; quote {peer.correlation}") from unknown
     except RecordLost as lost:
         raise receiver(call, f"The exchange could not be recorded; quote {peer.correlation}") from lost
 
@@ -262,14 +262,3 @@ def _failed(question: Question, errors: tuple[XdsError, ...]) -> Answer:
     patient_id = question.subject.patient_id or question.patient_id or ""
     event = question.exchange.failed(question.subject, errors, patient_id=patient_id)
     return Answer(replace(event, query_id=question.asked.id, query=question.text), errors)
-
-
-def record_unanswered(desk: Desk, exchange: Exchange, reason: str) -> None:
-    """Records that nobody was answered because this node could not; a lost record changes nothing about that."""
-    with suppress(RecordLost):
-        desk.audit.record(replace(exchange.event(Kind.FAILED, None), reason=reason))
-
-
-def receiver(call: Call, reason: str) -> SoapFault:
-    """The fault for what is this node's trouble, not the caller's mistake."""
-    return SoapFault(FaultCode.RECEIVER, reason, relates_to=call.message_id)

@@ -23,15 +23,15 @@ import structlog
 
 from audit.event import Exchange, Object, RecordLost
 from ihe import ebrim, queries, xml
-from ihe.errors import FaultCode, SoapFault, Subcode, XdsError, XdsFailure
+from ihe.errors import XdsError, XdsFailure
 from ihe.metadata import Submission
 from ihe.names import Code, ResponseStatus
 from ihe.soap import Call, Reply, write_reply
-from policy.facts import Channel, Decision, Peer, Reason, Refusal, RulesUnknown, Subject
+from policy.facts import CallerUnknown, Decision, Peer, Reason, Refusal, RulesUnknown, Subject
 from registry import rules
 from registry.desk import Desk
 from registry.engine import StoreTrouble
-from registry.query import receiver, record_unanswered
+from registry.refusals import machine, receiver, record_unanswered
 from registry.rules_table import OWN_REPOSITORY, Violation
 from registry.tables import URN_UUID
 
@@ -42,7 +42,7 @@ def register(call: Call, peer: Peer, desk: Desk) -> Reply:
     """The one answer to a submission. Raises SoapFault, and nothing else whatever the sender sent."""
     exchange = Exchange.begin(call, peer, desk.clock)
     try:
-        subject = _machine(call, desk.identify(call, peer, exchange.at))
+        subject = machine(call, desk.identify(call, peer, exchange.at))
         if isinstance(subject, Refusal):
             desk.audit.record(exchange.refused(subject))
             raise subject.fault
@@ -60,20 +60,11 @@ def register(call: Call, peer: Peer, desk: Desk) -> Reply:
     except RulesUnknown:
         record_unanswered(desk, exchange, "RULES_UNKNOWN")
         raise receiver(call, "No policy is in force") from None
-    except StoreTrouble as trouble:  # while identifying: afterwards it is an ordinary answer
-        record_unanswered(desk, exchange, trouble.code.value)
-        raise receiver(call, f"The sender could not be identified; quote {peer.correlation}") from trouble
+    except CallerUnknown as unknown:
+        record_unanswered(desk, exchange, str(unknown))
+        raise receiver(call, f"The sender could not be identified; quote {peer.correlation}") from unknown
     except RecordLost as lost:
         raise receiver(call, f"The exchange could not be recorded; quote {peer.correlation}") from lost
-
-
-def _machine(call: Call, caller: Subject | Refusal) -> Subject | Refusal:
-    """The machine identity that sends, or a refusal: people and patients do not register (row A4)."""
-    if isinstance(caller, Refusal) or caller.channel is Channel.MACHINE:
-        return caller
-    reason = Reason.CHANNEL_NOT_ALLOWED
-    fault = SoapFault(FaultCode.SENDER, reason.value, Subcode.FAILED_AUTHENTICATION, relates_to=call.message_id)
-    return Refusal(reason, fault, caller, "ITI-42 is for machines")
 
 
 def _read(call: Call, subject: Subject, desk: Desk) -> Submission:

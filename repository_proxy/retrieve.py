@@ -28,12 +28,12 @@ from datetime import datetime
 
 import structlog
 
-from audit.event import Ending, Exchange, RecordLost
+from audit.event import Ending, Exchange, Kind, RecordLost
 from ihe import retrieval
 from ihe.errors import FaultCode, SoapFault, XdsError, XdsFailure
 from ihe.names import Code
 from ihe.soap import Call
-from policy.facts import BlocksUnavailable, Peer, Refusal, RulesUnknown, Subject
+from policy.facts import BlocksUnavailable, CallerUnknown, Peer, Refusal, RulesUnknown, Subject
 from repository_proxy.answer import Answer, new_answer
 from repository_proxy.delivery import DRAINING, Delivery, Write
 from repository_proxy.desk import Desk
@@ -92,10 +92,10 @@ class Release:
 def prepare(call: Call, peer: Peer, desk: Desk) -> Release:
     """Reads, decides, plans and records one retrieve. Nothing has left when it returns, and nothing more can fault.
 
-    Raises: SoapFault for a caller refused on rows A1-A9, and when no policy is in force; RecordLost.
+    Raises: SoapFault for a caller refused on rows A1-A9 or not to be told, and when no policy is in force; RecordLost.
     """
     exchange = Exchange.begin(call, peer, desk.clock)
-    subject = desk.identify(call, peer, exchange.at)
+    subject = _identified(call, peer, desk, exchange)
     if isinstance(subject, Refusal):
         desk.audit.record(exchange.refused(subject))
         raise _related(subject.fault, call)
@@ -122,6 +122,18 @@ def prepare(call: Call, peer: Peer, desk: Desk) -> Release:
     failed = exchange.failed(subject, plan.errors, judgement.reason, next(iter(patient_ids), ""))
     desk.audit.record(replace(failed, objects=plan.objects(plan.refusals)))
     return Release(desk, exchange, subject, answer, (), asked, token, plan)
+
+
+def _identified(call: Call, peer: Peer, desk: Desk, exchange: Exchange) -> Subject | Refusal:
+    try:
+        return desk.identify(call, peer, exchange.at)
+    except CallerUnknown as unknown:
+        desk.audit.record(replace(exchange.event(Kind.FAILED, None), reason=str(unknown)))
+        reason = f"The caller could not be identified; quote {peer.correlation}"
+        raise _related(SoapFault(FaultCode.RECEIVER, reason), call) from unknown
+    except RulesUnknown:
+        desk.audit.record(replace(exchange.event(Kind.FAILED, None), reason="RULES_UNKNOWN"))
+        raise _related(SoapFault(FaultCode.RECEIVER, "No policy is in force"), call) from None
 
 
 def _read(call: Call, most: int) -> tuple[retrieval.DocumentRequest, ...]:

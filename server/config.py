@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from policy.facts import Channel
+from policy.numbers import organisation_fault
 from repository_proxy.repositories import is_loopback
 
 MIB = 1024 * 1024
@@ -74,6 +75,12 @@ def _known(text: str) -> str:
             'patients are not fed to this version; write "any": the first registration makes a patient known'
         )
     raise ValueError('must be "any"')
+
+
+def _organisation(text: str) -> str:
+    if text and (fault := organisation_fault(text, synthetic=True)):
+        raise ValueError(fault)
+    return text
 
 
 def _audience(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -190,7 +197,22 @@ class Identity(Section):
     certificates: tuple[Certificate, ...] = Field(
         default=(), description="Client certificates: SHA-256 fingerprints or PEM files."
     )
+    organisation: Annotated[str, AfterValidator(_organisation)] = Field(
+        default="", description="Organisation number of whose machine it is; without one, blocks of any hold for it."
+    )
     may_register: tuple[RepositoryId, ...] = Field(default=(), description="repositoryUniqueIds it may register for.")
+    may_update: tuple[RepositoryId, ...] = Field(
+        default=(), description="repositoryUniqueIds whose metadata it may update (ITI-57, ITI-92)."
+    )
+    may_remove: tuple[RepositoryId, ...] = Field(
+        default=(), description="repositoryUniqueIds whose metadata it may remove (ITI-62)."
+    )
+    may_feed: StrictBool = Field(default=False, description="Whether it may tell which patients there are (ITI-44).")
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change anything in the registry."""
+        return bool(self.may_register or self.may_update or self.may_remove or self.may_feed)
 
 
 class Hospital(Section):

@@ -16,11 +16,12 @@ from typing import Protocol
 
 from ihe import saml, signature, xml
 from ihe.errors import FaultCode, Mangled, SoapFault, Subcode, clip
-from ihe.names import Action
+from ihe.names import MACHINES_ONLY
 from ihe.soap import SECURITY_REFUSED, Call
 from policy import subject as profile
-from policy.facts import Channel, Peer, Reason, Refusal, Rules, Subject
+from policy.facts import CallerUnknown, Channel, Peer, Reason, Refusal, Rules, Subject
 from policy.subject import AdmissionRules, Defaults, IssuerProfile
+from registry.engine import StoreTrouble
 
 MOST_TOKENS = 10_000
 """Verified assertions kept per worker, some 5 KiB each: every clinician of a region at work, in 50 MiB at most."""
@@ -78,7 +79,14 @@ class MachineIdentity:
     """SHA-256 of each certificate's DER in lower-case hex; empty for a listener's identity."""
     may_register: tuple[str, ...] = ()
     """repositoryUniqueIds it may register for; empty means none."""
+    may_update: tuple[str, ...] = ()
+    """repositoryUniqueIds whose metadata it may update (ITI-57, ITI-92)."""
+    may_remove: tuple[str, ...] = ()
+    """repositoryUniqueIds whose metadata it may remove (ITI-62)."""
+    may_feed: bool = False
+    """Whether it may tell which patients there are (ITI-44)."""
     organisation: str = ""
+    """Whose machine it is, by organisation number: a patient's block of that organisation is one of this machine."""
 
     def subject(self) -> Subject:
         """The machine as the one who asks."""
@@ -88,6 +96,9 @@ class MachineIdentity:
             machine=self.name,
             legal_entity=self.organisation,
             may_register=self.may_register,
+            may_update=self.may_update,
+            may_remove=self.may_remove,
+            may_feed=self.may_feed,
         )
 
 
@@ -172,7 +183,7 @@ class Gatekeeper:
         self._kept = _Kept()
 
     def __call__(self, call: Call, peer: Peer, now: datetime) -> Subject | Refusal:
-        """The caller, or why not. Raises RulesUnknown, never anything that the caller's bytes could bring about."""
+        """The caller, or why not. Raises RulesUnknown, CallerUnknown, and nothing for what the caller sends."""
         try:
             return self._identify(call, peer, now)
         except _Refused as refused:
@@ -197,9 +208,10 @@ class Gatekeeper:
         rules: AdmissionRules = self._rules()
         verified = self._accepted(sent, call, peer, rules.defaults, now)
         subject = verified.subject
-        if call.action is Action.REGISTER:
+        if call.action in MACHINES_ONLY:
             if machine is None:
-                raise _refused(call, Reason.CHANNEL_NOT_ALLOWED, "ITI-42 is for machines", subject)
+                note = f"{call.action.transaction} is for machines"
+                raise _refused(call, Reason.CHANNEL_NOT_ALLOWED, note, subject)
             return machine.subject()
         if not self._bound(verified, peer.certificate, rules.defaults.token_skew):
             raise _refused(call, Reason.TOKEN_REPLAY, "used from another client certificate before", subject)
@@ -217,8 +229,11 @@ class Gatekeeper:
             assertion = verified.assertion
             # An id is unique within its issuer; the digest of both has one length, whatever an issuer calls things.
             key = hashlib.sha256(f"{assertion.issuer}\n{assertion.id}".encode()).hexdigest()
-            if not self._bindings.bind(key, certificate, assertion.not_on_or_after + skew):
-                return False
+            try:
+                if not self._bindings.bind(key, certificate, assertion.not_on_or_after + skew):
+                    return False
+            except StoreTrouble as trouble:
+                raise CallerUnknown(trouble.code.value) from trouble
             verified.bound_to = certificate
         return verified.bound_to == certificate
 

@@ -220,8 +220,8 @@ def _open_machine(path: str, listener: Listener, parts: Parts) -> Iterator[Mista
         )
         return
     identity = parts.identities.get(listener.machine_identity or "")
-    if identity is not None and identity.may_register:
-        yield Mistake(path, "would let every client certificate register: name that of the source in its [identity]")
+    if identity is not None and identity.writes:
+        yield Mistake(path, "would let every client certificate write: name that of the source in its [identity]")
     if parts.issuers:
         yield Mistake(path, "would make a caller that loses its token this machine: name certificates in [identity]")
 

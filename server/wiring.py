@@ -194,7 +194,15 @@ def _trust(issuer: config.Issuer) -> IssuerTrust:
 
 
 def _machine(name: str, identity: config.Identity) -> MachineIdentity:
-    return MachineIdentity(name, certificates.fingerprints(identity.certificates), identity.may_register)
+    return MachineIdentity(
+        name,
+        certificates.fingerprints(identity.certificates),
+        may_register=identity.may_register,
+        may_update=identity.may_update,
+        may_remove=identity.may_remove,
+        may_feed=identity.may_feed,
+        organisation=identity.organisation,
+    )
 
 
 def _hospital(name: str, hospital: config.Hospital) -> Hospital:

@@ -13,11 +13,11 @@ from audit.event import Kind
 from ihe import xml
 from ihe.errors import FaultCode, SoapFault, Subcode
 from ihe.metadata import DocumentEntry
-from ihe.names import Action, AssociationType, Code, Status
+from ihe.names import Action, AssociationType, Status
 from policy.blocks import Block
-from policy.facts import BlocksUnavailable, Channel, Reason, Refusal, RulesUnknown, Subject
+from policy.facts import BlocksUnavailable, CallerUnknown, Channel, Reason, Refusal, RulesUnknown, Subject
 from registry.blocks import BlockBook
-from registry.engine import Database, StoreTrouble
+from registry.engine import Database
 from registry.query import answer_query
 from registry.store import Store
 from registry.tables import patient_key
@@ -273,7 +273,7 @@ def no_policy() -> Any:
 
 
 def no_database(*_: object) -> Any:
-    raise StoreTrouble(Code.REGISTRY_BUSY, "busy")
+    raise CallerUnknown("XDSRegistryBusy")
 
 
 @pytest.mark.parametrize(

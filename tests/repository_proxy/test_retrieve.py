@@ -371,22 +371,3 @@ def test_a_glance_that_shows_a_change_has_the_release_decided_again() -> None:
     raw = play(scene())
     assert SMALL["1.1"] not in raw
     assert SMALL["1.2"] in raw
-
-
-def test_a_machine_that_opens_documents_of_several_patients_leaves_all_of_them_in_the_trail() -> None:
-    other = PATIENT.replace("15837510047", "02911160008")
-
-    async def scene() -> None:
-        async with Stage() as stage:
-            await stage.hospital("ous", "2.999.1", {"1.1": b"first"})
-            await stage.hospital("ahus", "2.999.2", {"2.1": b"second"}, registered=False)
-            stage.register("2.999.2", {"2.1": b"second"}, patient_id=other)
-            await stage.open()
-            got = await stage.retrieve(("2.999.1", "1.1"), ("2.999.2", "2.1"))
-            await stage.trail.concluded()
-            assert got.documents == {"1.1": b"first", "2.1": b"second"}
-            assert [event.kind for event in stage.trail.events] == [Kind.RELEASING, Kind.RELEASED]
-            for event in stage.trail.events:
-                assert (event.patient_id, *event.patients) == (PATIENT, other), event.kind
-
-    play(scene())

@@ -215,7 +215,7 @@ def trust(*pairs: sts.KeyPair, **changes: object) -> dict[str, IssuerTrust]:
     return {named.entity_id: IssuerTrust(named, keys)}
 
 
-OUS = MachineIdentity("ous", frozenset({"cc" * 32}), ("2.999.1",), "993467049")
+OUS = MachineIdentity("ous", frozenset({"cc" * 32}), ("2.999.1",), organisation="993467049")
 
 
 def gatekeeper(
