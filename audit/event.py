@@ -26,10 +26,19 @@ class Kind(StrEnum):
     REGISTERING = "registering"
     REGISTERED = "registered"
     RESENT = "resend"
+    UPDATING = "updating"
+    UPDATED = "updated"
+    REMOVING = "removing"
+    REMOVED = "removed"
     RELEASING = "releasing"
     RELEASED = "released"
     BLOCK_SET = "block-set"
     BLOCK_LIFTED = "block-lifted"
+    FEEDING = "feeding"
+    FED = "fed"
+    MERGING = "merging"
+    MERGED = "merged"
+    SEPARATED = "separated"
     NODE = "node"
 
 
@@ -182,6 +191,41 @@ class Exchange:
         """ITI-42, after the commit."""
         bare = self.event(Kind.RESENT if resent else Kind.REGISTERED, subject, patient_id)
         return replace(bare, submission_set_unique_id=submission)
+
+    def updating(
+        self, subject: Subject, patient_ids: Sequence[str], submission: str, objects: Sequence[Object]
+    ) -> Event:
+        """ITI-57 and ITI-92, durable before the commit: new versions, and what they or their operations change."""
+        first, *others = patient_ids or ("",)
+        bare = replace(self.event(Kind.UPDATING, subject, first), patients=tuple(others))
+        return replace(bare, submission_set_unique_id=submission, objects=tuple(objects))
+
+    def updated(self, subject: Subject, patient_ids: Sequence[str], submission: str, resent: bool = False) -> Event:
+        """ITI-57 and ITI-92, after the commit."""
+        intent = self.updating(subject, patient_ids, submission, ())
+        return replace(intent, kind=Kind.RESENT if resent else Kind.UPDATED)
+
+    def removing(self, subject: Subject, patient_ids: Sequence[str], objects: Sequence[Object]) -> Event:
+        """ITI-62, durable before the commit: everything the message names."""
+        first, *others = patient_ids or ("",)
+        bare = replace(self.event(Kind.REMOVING, subject, first), patients=tuple(others))
+        return replace(bare, objects=tuple(objects))
+
+    def removed(self, subject: Subject, patient_ids: Sequence[str]) -> Event:
+        """ITI-62, after the commit."""
+        return replace(self.removing(subject, patient_ids, ()), kind=Kind.REMOVED)
+
+    def feeding(self, subject: Subject, patient_ids: Sequence[str], subsumed: str = "") -> Event:
+        """ITI-8 and ITI-44, durable before the commit: patients become known, or one of them lives on under another."""
+        first, *others = patient_ids or ("",)
+        if subsumed:
+            return replace(self.event(Kind.MERGING, subject, first), patients=(subsumed,))
+        return replace(self.event(Kind.FEEDING, subject, first), patients=tuple(others))
+
+    def fed(self, subject: Subject, patient_ids: Sequence[str], subsumed: str = "", note: str = "") -> Event:
+        """ITI-8 and ITI-44, after the commit; or alone, where the message changed nothing."""
+        intent = self.feeding(subject, patient_ids, subsumed)
+        return replace(intent, kind=Kind.MERGED if subsumed else Kind.FED, note=note)
 
 
 class Recorder(Protocol):

@@ -17,6 +17,10 @@ from audit.wire import Unreadable
 SETTLES: Mapping[Kind, frozenset[Kind]] = {
     Kind.RELEASING: frozenset({Kind.RELEASED, Kind.FAILED}),
     Kind.REGISTERING: frozenset({Kind.REGISTERED, Kind.RESENT, Kind.FAILED}),
+    Kind.UPDATING: frozenset({Kind.UPDATED, Kind.RESENT, Kind.FAILED}),
+    Kind.REMOVING: frozenset({Kind.REMOVED, Kind.FAILED}),
+    Kind.FEEDING: frozenset({Kind.FED, Kind.FAILED}),
+    Kind.MERGING: frozenset({Kind.MERGED, Kind.FAILED}),
 }
 """Which events end an exchange that began with an intent."""
 

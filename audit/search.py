@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from audit import segment, wire
@@ -68,6 +68,8 @@ class View:
     """Documents released; `ending` None means the outcome is not known (yet) and counts as released."""
     withheld: tuple[Object, ...] = ()
     """What was not shown, each with its reason."""
+    changed: tuple[Object, ...] = ()
+    """Objects whose metadata was updated or removed; nobody saw anything by it."""
     refused: str = ""
     """Why the whole request got nothing: reason code or error codes."""
     note: str = ""
@@ -113,6 +115,18 @@ def exchange(folder: Path, correlation: str) -> tuple[Event, ...]:
     return found
 
 
+def since(folder: Path, moment: datetime, kinds: Collection[Kind]) -> Iterator[Event]:
+    """Every readable event of these kinds that was recorded at `moment` of the real time or later, worker by worker.
+
+    Raises OSError where a file cannot be read.
+    """
+    day = moment.astimezone(UTC).strftime("%Y%m%d")
+    marks = [json.dumps(each.value).encode("ascii") for each in kinds]
+    for event in _events(folder, marks, [], day):
+        if event.kind in kinds and event.wall >= moment:
+            yield event
+
+
 def verify(folder: Path) -> Verdict:
     """Reads the whole trail and names the first bad line of each worker's. Raises OSError where it cannot be read."""
     # Heads before segments: a head never names a line that is not yet durable, so what it says must be found.
@@ -139,16 +153,24 @@ class _Check:
 
     def __init__(self, folder: Path, worker: str, head: Head | Unreadable | None) -> None:
         self.path, self.head = segment.head_path(folder, worker), head
+        self.anchor_path = segment.anchor_path(folder, worker)
         self.lines = self.sequence = self.last_line = 0
         self.chain = segment.ZERO
 
     def run(self, mine: list[Segment]) -> Finding | None:
         """The first bad line, or None."""
+        try:
+            anchor = segment.Anchor.read(self.anchor_path)
+        except Unreadable as problem:
+            return Finding(self.anchor_path, 0, str(problem))
+        self.sequence, self.chain = anchor.sequence, anchor.chain
+        # One that is still there was to be removed when its node was stopped.
+        mine = [each for each in mine if each.number > anchor.number]
         if isinstance(self.head, Unreadable):
             return Finding(self.path, 0, str(self.head))
         if self.head is None:
             return Finding(self.path, 0, "the head is missing: lost lines at the end could not be noticed")
-        for expected, each in enumerate(mine, start=1):
+        for expected, each in enumerate(mine, start=anchor.number + 1):
             if each.number != expected:
                 return Finding(each.path, 0, f"segment {expected} is missing before this one")
             try:
@@ -188,10 +210,11 @@ class _Check:
                 raise Broken(line.number, "the line is not the one that was acknowledged")
 
 
-def _events(folder: Path, marks: list[bytes], gaps: list[Finding]) -> Iterator[Event]:
-    """The events of lines that hold one of the marks. Lines that cannot be read are named in `gaps`."""
+def _events(folder: Path, marks: list[bytes], gaps: list[Finding], day: str = "") -> Iterator[Event]:
+    """The events of lines that hold one of the marks, in segments of this day or later. Lines that cannot be read are
+    named in `gaps`."""
     for mine in segment.segments(folder).values():
-        for each in mine:
+        for each in (one for one in mine if one.day >= day):
             lines, _ = segment.whole_lines(each.path.read_bytes())
             for number, raw in enumerate(lines[1:], start=2):
                 try:
@@ -200,6 +223,10 @@ def _events(folder: Path, marks: list[bytes], gaps: list[Finding]) -> Iterator[E
                         yield wire.read(event)
                 except Unreadable as problem:
                     gaps.append(Finding(each.path, number, str(problem)))
+
+
+_CHANGES = frozenset({Kind.UPDATING, Kind.REMOVING})
+"""Intents to change what is registered of a patient."""
 
 
 class _Found:
@@ -213,7 +240,9 @@ class _Found:
 
     def add(self, event: Event) -> None:
         """Takes one event about the patient."""
-        if event.kind is Kind.RELEASING:
+        if event.kind in _CHANGES:
+            self._intents[event.correlation] = event
+        elif event.kind is Kind.RELEASING:
             # Decided again because a block or the policy changed meanwhile: what counted is the last.
             self._intents[event.correlation] = event
         elif event.kind is Kind.RELEASED or ends(self._intents.get(event.correlation), event):
@@ -228,7 +257,8 @@ class _Found:
         """In time order; on a node with simulated time in the order of the real one."""
         views = [_view(each) for each in self._alone]
         for correlation, intent in self._intents.items():
-            views.append(_release(intent, self._outcomes.pop(correlation, None)))
+            view = _change if intent.kind in _CHANGES else _release
+            views.append(view(intent, self._outcomes.pop(correlation, None)))
         views.extend(_release(each, each) for each in self._outcomes.values())
         return tuple(sorted(views, key=lambda view: (view.wall, view.correlation)))
 
@@ -281,6 +311,16 @@ def _release(intent: Event, outcome: Event | None) -> View:
     return replace(bare, opened=opened, withheld=tuple(each for each in objects if each not in opened))
 
 
+def _change(intent: Event, outcome: Event | None) -> View:
+    """One view of an update or a removal. Without an outcome (yet) it counts as made."""
+    bare = replace(_view(intent), refused="", note=outcome.note if outcome else "")
+    if outcome is not None and outcome.kind is Kind.FAILED:
+        return replace(bare, refused=outcome.reason or ", ".join(outcome.errors))
+    if outcome is not None and outcome.kind is Kind.RESENT:
+        return replace(bare, note="sent again: nothing was changed")
+    return replace(bare, changed=intent.objects)
+
+
 def _left(one: Object) -> bool:
     """Whether any of this document may have reached the caller. An unknown ending counts as released."""
     return one.ending in (None, Ending.COMPLETE) or one.bytes_sent > 0
@@ -290,4 +330,7 @@ def _key(one: Object) -> tuple[str, str, str]:
     return one.repository_unique_id, one.unique_id, one.entry_uuid
 
 
-assert SETTLES.keys() == {Kind.RELEASING, Kind.REGISTERING}, "audit.search knows two kinds of intent"
+_SHOWS_NOTHING = {Kind.REGISTERING, Kind.FEEDING, Kind.MERGING}
+assert SETTLES.keys() == {Kind.RELEASING, *_CHANGES, *_SHOWS_NOTHING}, (
+    "audit.search knows which intents show a patient's data"
+)

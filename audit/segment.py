@@ -11,6 +11,9 @@ trees over leaves of many workers later.
 
 `WORKER.head` repeats sequence and chain of the last durable line. It is written after the line is durable, so a
 segment that ends before its head has lost lines that were acknowledged.
+
+`WORKER.anchor`, where it exists, stands for the oldest segments: they were removed when their time was over, and the
+chain of those that are left begins at what it says (audit/retention.py).
 """
 
 from __future__ import annotations
@@ -120,6 +123,31 @@ class Head:
             raise Unreadable("a broken head") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What the oldest segment that is left stands on: the number, last sequence and last chain of the one removed."""
+
+    number: int = 0
+    sequence: int = 0
+    chain: str = ZERO
+
+    def write(self) -> bytes:
+        """One line."""
+        named = {"anchor": 1, "segment": self.number, "sequence": self.sequence, "chain": self.chain}
+        return json.dumps(named, separators=(",", ":")).encode("ascii") + b"\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Anchor:
+        """The anchor in this file; the beginning of everything if there is no file. Raises Unreadable."""
+        try:
+            found = json.loads(path.read_bytes())
+            return cls(int(found["segment"]), int(found["sequence"]), str(found["chain"]))
+        except FileNotFoundError:
+            return cls()
+        except (ValueError, KeyError, TypeError):
+            raise Unreadable("a broken anchor") from None
+
+
 class Broken(Exception):
     """A segment that is not as it was written. `number` is the line at fault, counted from 1."""
 
@@ -131,6 +159,11 @@ class Broken(Exception):
 def head_path(folder: Path, worker: str) -> Path:
     """The file that holds this worker's head."""
     return folder / f"{worker}.head"
+
+
+def anchor_path(folder: Path, worker: str) -> Path:
+    """The file that holds this worker's anchor."""
+    return folder / f"{worker}.anchor"
 
 
 def segments(folder: Path) -> dict[str, list[Segment]]:

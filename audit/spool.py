@@ -33,7 +33,12 @@ LOCK_SECONDS = 5.0
 RETRY_SECONDS = 5.0
 """A closed spool tries again at most this often, so that a dead disk is not hammered by every request."""
 
-INTO_RESERVE = frozenset({Kind.RELEASED, Kind.REGISTERED, Kind.RESENT, Kind.NODE, Kind.BLOCK_SET})
+INTO_RESERVE = frozenset(
+    {
+        *(Kind.RELEASED, Kind.REGISTERED, Kind.RESENT, Kind.UPDATED, Kind.REMOVED, Kind.FED, Kind.MERGED),
+        *(Kind.NODE, Kind.BLOCK_SET),
+    }
+)
 """What has happened already, or protects a patient: it may use the reserve that stops new exchanges."""
 OUTCOME_UNKNOWN = "outcome unknown, treat as released"
 
@@ -84,7 +89,7 @@ class Spool:
         self._open: dict[str, tuple[int, int]] = {}
         self._intents: dict[str, Kind] = {}
         self.unsettled: tuple[Event, ...] = ()
-        """Registrations whose outcome a crash left unwritten; the registry knows whether they were committed."""
+        """Changes whose outcome a crash left unwritten; the registry knows whether they were committed."""
         try:
             self._begin()
         except OSError as problem:
@@ -275,7 +280,7 @@ class Spool:
     def _account(self, found: Found) -> list[_Waiting]:
         """What recovery has to say: repairs, and an outcome for every release that has none."""
         intents = found.intents.values()
-        self.unsettled = tuple(each for each in intents if each.kind is Kind.REGISTERING)
+        self.unsettled = tuple(each for each in intents if each.kind is not Kind.RELEASING)
         dated = self._dated(found)
         if dated is None:
             return []

@@ -104,12 +104,12 @@ def sink(url: str, content_type: str, body: bytes) -> Sunk:
     return Sunk(size, first, seconds, header, whole and header.startswith(b"HTTP/1.1 200"))
 
 
-def fetch(url: str, content_type: str, body: bytes) -> tuple[str, bytes]:
+def fetch(url: str, content_type: str, body: bytes, path: str = REPOSITORY) -> tuple[str, bytes]:
     """The answer as a careful client reads it: media type and body. Raises HTTPException if it is cut."""
     where = urlsplit(url)
     connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
     try:
-        connection.request("POST", REPOSITORY, body, {"Content-Type": content_type})
+        connection.request("POST", path, body, {"Content-Type": content_type})
         answer = connection.getresponse()
         return answer.headers["Content-Type"], answer.read()
     finally:

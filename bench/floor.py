@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import uvicorn
 from lxml import etree
 
@@ -25,14 +26,12 @@ class Floor:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._sql: str = settings["sql"]
-        self._values: dict[str, list[Any]] = settings["values"]
+        self._values: dict[str, Any] = settings["values"]
         folder = Path(settings["answers"])
         names: dict[str, str] = json.loads((folder / "names.json").read_text())
         self._answers = {patient: (folder / name).read_bytes() for patient, name in names.items()}
         self._type = settings["content_type"].encode()
-        self._database = sqlite3.connect(f"file:{settings['database']}?mode=ro", uri=True, check_same_thread=False)
-        for pragma in ("mmap_size=1073741824", "cache_size=-65536", "case_sensitive_like=on"):
-            self._database.execute(f"PRAGMA {pragma}")
+        self._database = _sqlite(settings["database"]) if settings["sqlite"] else _postgresql(settings["database"])
         self._words = dict(self._database.execute("SELECT id, dictionary FROM body_dict").fetchall())
         self._parser = etree.XMLParser(resolve_entities=False, no_network=True)
 
@@ -48,6 +47,17 @@ class Floor:
         headers = [(b"content-type", self._type), (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
+
+
+def _sqlite(path: str) -> Any:
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+    for pragma in ("mmap_size=1073741824", "cache_size=-65536", "case_sensitive_like=on"):
+        database.execute(f"PRAGMA {pragma}")
+    return database
+
+
+def _postgresql(url: str) -> Any:
+    return psycopg.connect(url, autocommit=True)
 
 
 def main() -> None:

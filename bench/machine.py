@@ -24,6 +24,12 @@ def on_server_core() -> None:
     _end_with_parent()
 
 
+def on_cores(cores: Sequence[int]) -> None:
+    """For the start of a process that has these cores to itself."""
+    os.sched_setaffinity(0, cores)
+    _end_with_parent()
+
+
 def on_load_core() -> None:
     """For processes that ask, and hospitals that answer."""
     os.sched_setaffinity(0, {LOAD_CORE})

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,8 @@ from registry.query import answer_query
 from repository_proxy.retrieve import prepare, send
 
 SMOKE, FULL = 60, 2000
+SMOKE_RELATED = 20
+"""Worlds with folders: each of them is asked some thousand questions."""
 FIRST_SEED = 1
 _IDS = re.compile(rb'<(?:ExtrinsicObject|ObjectRef)[^>]* id="([^"]*)"')
 
@@ -58,22 +61,49 @@ def run(report: Report, full: bool) -> None:
     report.holds("N6", claim, not tally.disagreements, f"{len(tally.disagreements)} worlds disagree")
     for each in tally.disagreements[:5]:
         report.say(f"    {each}")
+    _related(report, SMOKE_RELATED if not full else FULL)
+
+
+def _related(report: Report, worlds: int) -> None:
+    from bench import n6_related
+
+    with workplace() as (workshop, hospitals, _):
+        tally = n6_related.compare(
+            bar(range(FIRST_SEED, FIRST_SEED + worlds), worlds, "worlds with folders"), workshop, hospitals
+        )
+    raw = (
+        f"{tally.worlds} worlds from seed {FIRST_SEED}, {tally.answers} answers, {tally.visible} objects visible and "
+        f"{tally.hidden} hidden, {len(tally.differences)} differ"
+    )
+    holds = not tally.differences and tally.hidden > 0
+    report.holds("N6", "no trace in any stored query, with folders, replacements and merges", holds, raw)
+    claim = "an association shows with both ends, a set or folder with something in it"
+    report.holds("N6", claim, not tally.disagreements, f"{len(tally.disagreements)} disagree")
+    for each in (*tally.differences[:5], *tally.disagreements[:5]):
+        report.say(f"    {each}")
 
 
 def compare(seeds: Iterable[int]) -> Tally:
     """Builds and asks the worlds of these seeds."""
-    quiet()
     numbers = list(seeds)
     tally = Tally()
+    with workplace() as (workshop, hospitals, runner):
+        for seed in bar(numbers, len(numbers), "worlds"):
+            _compare(world(seed), workshop, hospitals, runner, tally)
+    return tally
+
+
+@contextmanager
+def workplace() -> Iterator[tuple[Workshop, Hospitals, asyncio.Runner]]:
+    """Where worlds are built and asked."""
+    quiet()
     with TemporaryDirectory(prefix="innsyn-bench-", dir=fast_folder()) as folder, asyncio.Runner() as runner:
         workshop = Workshop(Path(folder))
         hospitals = runner.run(Hospitals.open())
         try:
-            for seed in bar(numbers, len(numbers), "worlds"):
-                _compare(world(seed), workshop, hospitals, runner, tally)
+            yield workshop, hospitals, runner
         finally:
             runner.run(hospitals.close())
-    return tally
 
 
 def fast_folder() -> str | None:
@@ -86,17 +116,17 @@ def _compare(asked: World, workshop: Workshop, hospitals: Hospitals, runner: asy
     with workshop.built(asked, hospitals) as whole:
         asked = whole.world
         uuids = [each for step in asked.steps for each in step.entry_uuids]
-        seen = frozenset(each for each in uuids if _IDS.findall(_queried(whole, questions.by_entry_uuid(each))))
+        seen = frozenset(each for each in uuids if _IDS.findall(queried(whole, questions.by_entry_uuid(each))))
         tally.worlds, tally.visible = tally.worlds + 1, tally.visible + len(seen)
         tally.hidden += len(uuids) - len(seen)
         with workshop.built(asked.only(seen), hospitals) as less:
             listed: set[str] = set()
             for name, call in questions.queries(asked):
-                one, other = _queried(whole, call), _queried(less, call)
+                one, other = queried(whole, call), queried(less, call)
                 listed |= {each.decode() for each in _IDS.findall(one)} if "PatientId" in name else set()
                 tally.answers += 1
                 if one != other:
-                    tally.differences.append(f"seed {asked.seed}: {name}: {_difference(one, other)}")
+                    tally.differences.append(f"seed {asked.seed}: {name}: {difference(one, other)}")
             released = _retrieves(asked, whole, less, runner, tally)
     _agree(asked, seen, listed, released, tally)
 
@@ -111,7 +141,7 @@ def _retrieves(
         tally.answers += 1
         if one != other:
             tally.differences.append(
-                f"seed {asked.seed}: {name}: {_difference(repr(one).encode(), repr(other).encode())}"
+                f"seed {asked.seed}: {name}: {difference(repr(one).encode(), repr(other).encode())}"
             )
         if len(keys) == 1:
             released[keys[0]] = len(one) > 1
@@ -134,7 +164,8 @@ def _agree(
         )
 
 
-def _queried(built: Built, call: Call) -> bytes:
+def queried(built: Built, call: Call) -> bytes:
+    """The whole answer of a registry to a query."""
     try:
         reply = answer_query(call, built.peer, built.registry)
     except SoapFault as fault:
@@ -157,7 +188,8 @@ async def _retrieved(built: Built, keys: list[tuple[str, str]]) -> dict[str, byt
     return {"": package.root, **parts}
 
 
-def _difference(one: bytes, other: bytes) -> str:
+def difference(one: bytes, other: bytes) -> str:
+    """The first place where two answers differ."""
     at = next(
         (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
         min(map(len, (one, other))),

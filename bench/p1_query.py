@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 
-from bench.filling import fill
-from bench.load import Outcome, offer, post
-from bench.machine import spent
-from bench.place import REGISTRY, SIMPLE, Place, people
+from bench import entries
+from bench.documents import fetch
+from bench.load import post
+from bench.place import REGISTRY, SIMPLE, Place
 from bench.processes import companion
 from bench.report import Report
+from bench.sides import Side, alternate, percentiles, ratios
+from bench.stored import Engine, engines
 from ihe.names import Status
 from registry.engine import open_database
 from registry.find import FindStatements
@@ -24,8 +27,6 @@ from registry.vocabulary import Vocabulary
 from simulators.people import Person
 
 EACH = 20
-ASKED = 64
-"""Patients asked about in turn, each with a token of its own: all of them stay in the node's cache."""
 ROUNDS = 3
 PROMISED = 2.0
 _SUCCESS = b"ResponseStatusType:Success"
@@ -33,116 +34,88 @@ _SUCCESS = b"ResponseStatusType:Success"
 
 def run(report: Report, full: bool) -> None:
     """The claim in its size."""
-    stored, count = (100_000, 3000) if full else (5_000, 700)
-    with TemporaryDirectory(prefix="innsyn-bench-") as name:
-        folder = Path(name)
-        place = Place(folder)
-        patients = people(stored // EACH)
-        fill(place.database, patients, EACH)
-        asked = patients[:: max(1, len(patients) // ASKED)][:ASKED]
-        requests = [post(place.url, REGISTRY, SIMPLE, place.query(each)) for each in asked]
-        with place.node() as node:
-            answers = _answers(place, requests, report)
-            if answers is None:
-                return
-            with companion("floor", folder, _floor(place, asked, answers, folder), measured=True) as (floor, url):
-                bare = [request.replace(place.url[7:].encode(), url[7:].encode(), 1) for request in requests]
-                _measure(report, stored, count, (node, place.url, requests), (floor, url, bare), answers)
+    stored, count = (100_000, 3000) if full else (5_000, 320)
+    with engines(report, "P1", (stored,)) as found:
+        for engine in found:
+            _compared(report, engine, stored, count)
 
 
-def _measure(
-    report: Report,
-    stored: int,
-    count: int,
-    ours: tuple[int, str, list[bytes]],
-    theirs: tuple[int, str, list[bytes]],
-    answers: list[bytes],
-) -> None:
+def _compared(report: Report, engine: Engine, stored: int, count: int) -> None:
+    asked = entries.shape(stored).having(EACH)
+    with engine.place(stored) as place, place.node() as pid:
+        requests, answers = answered(place, asked)
+        wrong = [each for each in answers if each.count(b"<ExtrinsicObject ") != EACH]
+        if wrong:
+            report.holds("P1", f"{EACH} entries are found", False, wrong[0][:300].decode(errors="replace"))
+            return
+        node = Side("node", engine.pids(pid), place.url, requests, whole(answers))
+        with bare(engine, place, asked, answers, requests) as floor:
+            rate = alternate([node, floor], ROUNDS, count, 2 * len(asked))
     size = len(answers[0]) / EACH
-    rate = 0.0
-    sides: dict[str, list[float]] = {"node": [], "floor": []}
-    latencies: list[float] = []
-    bad: list[str] = []
-    for number in range(ROUNDS + 1):
-        for side, (pid, url, requests) in (("node", ours), ("floor", theirs)):
-            outcome: list[Outcome] = []
-            used = spent(
-                pid,
-                lambda url=url, requests=requests, rate=rate, outcome=outcome, number=number: outcome.append(
-                    offer(url, requests, rate or 100.0, count if number else 2 * ASKED, _is_good(answers))
-                ),
-            )
-            bad += outcome[0].bad
-            if number:
-                sides[side].append(used / count)
-                latencies += outcome[0].latencies if side == "node" else []
-            elif side == "node":
-                # Half of what one core can do, the same for both: neither is measured while it drowns.
-                rate = min(400.0, 0.5 * 2 * ASKED / used)
-    ratios = [one / other for one, other in zip(sides["node"], sides["floor"], strict=True)]
-    shown = {side: " ".join(f"{each * 1000:.3f}" for each in values) for side, values in sides.items()}
-    raw = f"CPU ms per request, node {shown['node']}, floor {shown['floor']}; {rate:.0f}/s offered, {count} a round"
-    claim = f"FindDocuments, {EACH} entries of {size / 1000:.1f} KB, {stored} stored, CPU against the floor"
-    report.ratio("P1", claim, ratios, PROMISED, raw)
-    report.say(f"P1  latency from the intended moment: {told(latencies)}")
-    report.holds("P1", "every answer is whole and the right one", not bad, f"{len(bad)} were not {bad[:1]}")
+    raw = f"CPU ms per request, {node.told()}, {floor.told()}; {rate:.0f}/s offered, {count} a round"
+    claim = (
+        f"{engine.name}, FindDocuments, {EACH} entries of {size / 1000:.1f} KB, {stored} stored, CPU against the floor"
+    )
+    report.ratio("P1", claim, ratios(node, floor), PROMISED, raw)
+    report.say(f"P1  {engine.name}, latency from the intended moment: {percentiles(node.latencies)}")
+    bad = node.bad + floor.bad
+    report.holds("P1", f"{engine.name}, every answer is whole and the right one", not bad, f"{len(bad)} {bad[:1]}")
 
 
-def told(latencies: list[float]) -> str:
-    """Percentiles in milliseconds."""
-    from bench.machine import quantile
+def answered(place: Place, asked: Sequence[Person]) -> tuple[list[bytes], list[bytes]]:
+    """A request with a token of its own for each patient, as bytes on the wire, and the whole answer to each."""
+    messages = [place.query(each) for each in asked]
+    answers = [fetch(place.url, SIMPLE, message, REGISTRY)[1] for message in messages]
+    return [post(place.url, REGISTRY, SIMPLE, message) for message in messages], answers
 
-    parts = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"))
-    return ", ".join(f"{word} {quantile(latencies, part) * 1000:.1f} ms" for part, word in parts)
 
-
-def _is_good(answers: list[bytes]) -> Any:
-    lengths = {len(each) for each in answers}
+def whole(answers: Sequence[bytes]) -> Callable[[bytes], bool]:
+    """Whether an answer is a Success as long as one of these (of a long one the beginning is looked at)."""
+    lengths = {b"%d" % len(each) for each in answers}
 
     def good(answer: bytes) -> bool:
         head, _, body = answer.partition(b"\r\n\r\n")
-        return head.startswith(b"HTTP/1.1 200") and len(body) in lengths and _SUCCESS in body[:2000]
+        told = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        return head.startswith(b"HTTP/1.1 200") and told in lengths and _SUCCESS in body[:2000]
 
     return good
 
 
-def _answers(place: Place, requests: list[bytes], report: Report) -> list[bytes] | None:
-    """The body of the answer to each request; None if one is not what was asked for."""
-    bodies: list[bytes] = []
-
-    def keep(answer: bytes) -> bool:
-        bodies.append(answer.partition(b"\r\n\r\n")[2])
-        return answer.startswith(b"HTTP/1.1 200") and bodies[-1].count(b"<ExtrinsicObject ") == EACH
-
-    outcome = offer(place.url, requests, 50.0, len(requests), keep, connections=1)
-    if outcome.bad:
-        report.holds("P1", "20 entries are found", False, outcome.bad[0])
-        return None
-    return bodies
-
-
-def _floor(place: Place, asked: list[Person], answers: list[bytes], folder: Path) -> dict[str, Any]:
-    """What the floor needs: the very statement that the registry runs, its values, and the answers."""
-    database = open_database(f"sqlite:///{place.database}")
-    statements = FindStatements(Vocabulary(database), on_sqlite=True)
-    sql, values = "", {}
-    for each in asked:
-        query = FindDocuments(each.patient_id, frozenset({Status.APPROVED}))
-        statement, bound = statements.of(query, (patient_key(each.patient_id),), True)
-        compiled = statement.compile(dialect=sqlite.dialect())
-        sql, values[each.patient_id] = str(compiled), [bound[name] for name in compiled.positiontup or ()]
-    database.close()
-    kept = folder / "answers"
-    kept.mkdir()
+@contextmanager
+def bare(
+    engine: Engine, place: Place, asked: Sequence[Person], answers: Sequence[bytes], requests: Sequence[bytes]
+) -> Iterator[Side]:
+    """The floor, running: the very statement that the registry runs, its values, and the answers."""
+    told = _statement(place, asked, engine.server is None)
+    kept = place.folder / "answers"
+    kept.mkdir(exist_ok=True)
     names = {}
     for number, (each, answer) in enumerate(zip(asked, answers, strict=True)):
         names[each.patient_id] = f"{number}.xml"
         (kept / names[each.patient_id]).write_bytes(answer)
     (kept / "names.json").write_text(json.dumps(names))
-    return {
-        "database": str(place.database),
-        "sql": sql,
-        "values": values,
-        "answers": str(kept),
-        "content_type": SIMPLE,
-    }
+    settings = told | {"answers": str(kept), "content_type": SIMPLE}
+    with companion("floor", place.folder, settings, measured=True) as (pid, url):
+        sent = [each.replace(_host(place.url), _host(url), 1) for each in requests]
+        yield Side("floor", engine.pids(pid), url, sent, whole(answers))
+
+
+def _host(url: str) -> bytes:
+    return urlsplit(url).netloc.encode()
+
+
+def _statement(place: Place, asked: Sequence[Person], on_sqlite: bool) -> dict[str, Any]:
+    where = f"sqlite:///{place.database}" if on_sqlite else place.url_of_database
+    database = open_database(where)
+    statements = FindStatements(Vocabulary(database), on_sqlite=on_sqlite)
+    dialect: Any = sqlite.dialect() if on_sqlite else postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
+    sql, values = "", {}
+    for each in asked:
+        query = FindDocuments(each.patient_id, frozenset({Status.APPROVED}))
+        statement, bound = statements.of(query, (patient_key(each.patient_id),), True)
+        compiled = statement.compile(dialect=dialect)
+        sql = str(compiled)
+        ordered = [bound.get(name, compiled.params[name]) for name in compiled.positiontup or ()]
+        values[each.patient_id] = ordered if on_sqlite else {**compiled.params, **bound}
+    database.close()
+    return {"database": str(place.database) if on_sqlite else where, "sqlite": on_sqlite, "sql": sql, "values": values}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from bench.documents import Stage, stage, unique_id
 from bench.load import offer, post
 from bench.machine import spent
-from bench.p1_query import told
 from bench.place import REPOSITORY
 from bench.processes import companion
 from bench.report import Report
+from bench.sides import percentiles
 
 SIZE = 10 * 1024
 ROUNDS = 3
@@ -51,7 +51,7 @@ def _measure(report: Report, built: Stage, pid: int, url: str, count: int) -> No
     shown = ", ".join(f"{side} {' '.join(f'{each * 1000:.3f}' for each in values)}" for side, values in costs.items())
     raw = f"CPU ms per request, {shown}; {rate:.0f}/s offered, {count} a round"
     report.ratio("P5", "retrieve of one 10 KB document, CPU against a bare pass-through", ratios, PROMISED, raw)
-    report.say(f"P5  latency from the intended moment: {told(latencies)}")
+    report.say(f"P5  latency from the intended moment: {percentiles(latencies)}")
     report.holds("P5", "every document arrived", not bad, f"{len(bad)} did not {bad[:1]}")
 
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.machine import on_server_core
+from bench.machine import SERVER_CORE, on_cores
 from bench.processes import environment, free_port, running
 from ihe.names import Action
 from simulators.consumer import adhoc_query, envelope, find_documents
@@ -32,11 +33,16 @@ name = "bench"
 home_community_id = "urn:oid:2.16.578.1.12.4.1.7.1.1"
 state = "state"
 policy = "policy"
+workers = {workers}
+
+[database]
+url = "{database}"
 
 [listener.xds]
 bind = "127.0.0.1:{port}"
 max_connections = {connections}
 max_exchanges = {connections}
+{machine}
 
 [issuer.clinicians]
 entity_id = "{issuer}"
@@ -72,6 +78,10 @@ class Place:
     connections: int = 512
     hospitals: Mapping[str, str] = field(default_factory=dict)
     """Key of a source of the pilot -> base URL of its repository."""
+    url_of_database: str = "sqlite:///innsyn.db"
+    workers: int = 1
+    machine: bool = False
+    """Whoever comes without a token is the hospital, as if its certificate had been seen."""
     tokens: TokenService = field(init=False)
     port: int = field(init=False)
 
@@ -83,6 +93,7 @@ class Place:
         (self.folder / "sts.pem").write_bytes(key.certificate)
         shutil.copytree(PILOT, self.folder / "policy", dirs_exist_ok=True)
         self.config.write_text(self._text())
+        self.config.chmod(0o600)  # the URL of a database may hold a password
         command = [sys.executable, "-m", "server.cli", "migrate", "--config", str(self.config)]
         subprocess.run(command, check=True, capture_output=True, env=environment())
 
@@ -100,17 +111,19 @@ class Place:
 
     def _text(self) -> str:
         words: dict[str, Any] = {"port": self.port, "connections": self.connections, "audience": AUDIENCE}
-        text = _CONFIG.format(issuer=ISSUER, fingerprint=MACHINE, **words)
+        machine = 'machine_identity = "ous"' if self.machine else ""
+        told = {"workers": self.workers, "database": self.url_of_database, "machine": machine}
+        text = _CONFIG.format(issuer=ISSUER, fingerprint=MACHINE, **told, **words)
         for key, url in self.hospitals.items():
             text += _HOSPITAL.format(key=key, repository=source(key).repository_unique_id, url=url, **words)
         return text
 
     @contextmanager
-    def node(self) -> Iterator[int]:
-        """The running node on the server core; gives the pid of its parent process."""
+    def node(self, cores: Sequence[int] = (SERVER_CORE,)) -> Iterator[int]:
+        """The running node, on the server core unless told; gives the pid of its parent process."""
         command = [sys.executable, "-m", "server.cli", "serve", "--config", str(self.config)]
         log = self.folder / "node.log"
-        with running(command, log, on_server_core, self.port, "/health/ready") as process:
+        with running(command, log, partial(on_cores, cores), self.port, "/health/ready") as process:
             yield process.pid
 
     def token(self, patient: Person) -> bytes:

@@ -46,11 +46,11 @@ Question = tuple[str, Call]
 def queries(world: World) -> Iterator[Question]:
     """FindDocuments with each parameter, GetDocuments by every id and by all of them; LeafClass and ObjectRef."""
     for returns in ("LeafClass", "ObjectRef"):
-        for patient in _patients(world):
+        for patient in patients_of(world):
             for status in (f"('{Status.APPROVED}')", f"('{Status.DEPRECATED}')", _BOTH):
                 yield _query(QueryId.FIND_DOCUMENTS, [("PatientId", f"'{patient}'"), ("Status", status)], returns)
         for name, value in _FILTERS:
-            asked = [("PatientId", f"'{_patients(world)[0]}'"), ("Status", _BOTH), (name, value)]
+            asked = [("PatientId", f"'{patients_of(world)[0]}'"), ("Status", _BOTH), (name, value)]
             yield _query(QueryId.FIND_DOCUMENTS, asked, returns)
         uuids = [each for step in world.steps for each in step.entry_uuids]
         ids = list(dict.fromkeys(each.unique_id for step in world.steps for each in step.papers))
@@ -87,7 +87,7 @@ def retrieve_call(raw: bytes, content_type: str) -> Call:
     return soap.read_call(raw, content_type, frozenset({Action.RETRIEVE}))
 
 
-def _patients(world: World) -> Sequence[str]:
+def patients_of(world: World) -> Sequence[str]:
     """Whose documents are asked for: the token's patient first, another identifier of the same person, a stranger."""
     mine = world.subject.patient_id or ASKED.patient_id
     return tuple(dict.fromkeys((mine, CHANGED.patient_id, CHANGED.before().patient_id, OTHER.patient_id)))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 from audit.event import Event
 from bench.worlds import CHANGED, NOW, Step, World
@@ -22,9 +24,11 @@ from registry.engine import Database, open_database
 from registry.migrations import migrate
 from registry.register import register
 from registry.store import Store
+from registry.understanding import Across
 from repository_proxy.desk import Desk as ProxyDesk
 from repository_proxy.repositories import Hospital, Routes
 from repository_proxy.upstream import Upstream, open_upstreams
+from simulators.folders import with_folders
 from simulators.hospital import Document
 from simulators.hospital import Hospital as Simulated
 from simulators.people import SOURCES
@@ -32,6 +36,10 @@ from simulators.source import submission
 
 HOME = "urn:oid:2.999.578"
 PEER = Peer("bench", "127.0.0.1", "", "0" * 32)
+REGISTERS = {each.key: (each.repository_unique_id,) for each in SOURCES} | {
+    "gateway": tuple(each.repository_unique_id for each in SOURCES)
+}
+"""What each machine of a world registers for."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,7 @@ class Built:
     registry: RegistryDesk
     proxy: ProxyDesk
     peer: Peer = PEER
+    path: Path = Path()
 
 
 class Workshop:
@@ -109,6 +118,39 @@ class Workshop:
         database.close()
 
     @contextmanager
+    def reduced(self, built: Built, visible: frozenset[str]) -> Iterator[Built]:
+        """A copy of a world's database in which nothing is but the objects with these entryUUIDs, and no block.
+
+        A folder's last update is that of what is left in it.
+        """
+        path = self._folder / f"{next(self._numbers)}.db"
+        original = sqlite3.connect(built.path)
+        copy = sqlite3.connect(path)
+        original.backup(copy)
+        original.close()
+        kept = ",".join(f"x'{UUID(each[9:]).hex}'" for each in visible) or "x''"
+        of = "SELECT max(registered_at) FROM submission_set WHERE entry_uuid"
+        joined = "SELECT a.submission_uuid FROM association a WHERE a.source = folder.entry_uuid AND a.type = 0"
+        joined += f" AND a.entry_uuid IN ({kept})"
+        latest = f"max(coalesce(({of} IN ({joined})), 0), coalesce(({of} = folder.submission_uuid), 0)) / 1000000"
+        copy.execute(
+            f"UPDATE folder SET last_update = CAST(strftime('%Y%m%d%H%M%S', {latest}, 'unixepoch') AS INTEGER)"
+        )
+        for table in ("document", "submission_set", "folder", "association", "object_dir", "uid_claim"):
+            copy.execute(f"DELETE FROM {table} WHERE entry_uuid NOT IN ({kept}) AND entry_uuid != zeroblob(16)")
+        copy.execute("DELETE FROM block")
+        copy.commit()
+        copy.close()
+        database = open_database(f"sqlite:///{path}")
+        try:
+            desk = replace(built.registry, store=Store(database), blocks=BlockBook(database))
+            yield replace(built, registry=desk, path=path)
+        finally:
+            database.close()
+            for each in self._folder.glob(f"{path.name}*"):
+                each.unlink()
+
+    @contextmanager
     def built(self, world: World, hospitals: Hospitals) -> Iterator[Built]:
         """The world registered, merged and blocked; submissions that the registry refuses are left out of it."""
         path = self._folder / f"{next(self._numbers)}.db"
@@ -118,10 +160,10 @@ class Workshop:
             store = Store(database)
             steps = tuple(step for step in world.steps if _registered(step, store, database))
             if world.merged:
-                store.merge(CHANGED.patient_id, CHANGED.before().patient_id)
+                store.merge(CHANGED.patient_id, CHANGED.before().patient_id, "bench", NOW)
             for block in world.blocks:
                 BlockBook(database).set_block(block, "bench", NOW)
-            yield _desks(replace(world, steps=steps), store, database, hospitals)
+            yield replace(_desks(replace(world, steps=steps), store, database, hospitals), path=path)
         finally:
             database.close()
             for each in self._folder.glob(f"{path.name}*"):
@@ -137,6 +179,8 @@ def _desks(world: World, store: Store, database: Database, hospitals: Hospitals)
         store=store,
         audit=Unread(),
         home=HOME,
+        across=Across.ANY,
+        registers=REGISTERS,
     )
     proxy = ProxyDesk(
         clock=Clock(),
@@ -157,9 +201,11 @@ def _registered(step: Step, store: Store, database: Database) -> bool:
     """Sends a step as its machine would; whether the registry took it."""
     source = step.papers[0].source
     replaces = {each.unique_id: old for each, old in zip(step.papers, step.replaces, strict=True) if old}
-    body = submission(step.papers, replaces=replaces, submitted=step.at).body
+    sent = submission(step.papers, replaces=replaces, submitted=step.at)
+    body = sent.body
     for each, uuid in zip(step.papers, step.entry_uuids, strict=True):
         body = body.replace(each.entry_uuid.encode(), uuid.encode())
+    body = with_folders(replace(sent, body=body), step.papers[0].person, step.drawers, step.into).body
     sender = Subject(Channel.MACHINE, step.by, machine=step.by, may_register=(source.repository_unique_id,))
     desk = RegistryDesk(
         clock=Clock(step.at),

@@ -30,6 +30,15 @@ class Report:
             f"{raw}; load {load()}"
         )
 
+    def least(self, name: str, claim: str, values: Sequence[float], promised: float, raw: str) -> None:
+        """A measured ratio that is to be at least what was promised. Judges nothing."""
+        median, least, most = spread(values)
+        met = "met" if median >= promised else "NOT MET"
+        self.say(
+            f"{name:<3} {claim}: {median:.2f} x ({least:.2f}-{most:.2f}), promised at least {promised:g} x, {met}; "
+            f"{raw}; load {load()}"
+        )
+
     def amount(self, name: str, claim: str, value: float, promised: float, unit: str, raw: str = "") -> None:
         """A measured amount. Judges nothing."""
         met = "met" if value <= promised else "NOT MET"

@@ -14,6 +14,7 @@ from policy.agreements import Agreement, Policy, RegionRule, SigningGate
 from policy.blocks import Block, BlockKind, Setter
 from policy.facts import Basis, Channel, Subject
 from policy.reading import read
+from simulators.folders import Drawer
 from simulators.papers import KINDS, Paper, paper
 from simulators.papers import PILOT as SHARED_KINDS
 from simulators.people import PEOPLE, SOURCES, Person
@@ -39,6 +40,10 @@ class Step:
     """entryUUID that each replaces, or empty."""
     by: str
     at: datetime
+    drawers: tuple[Drawer, ...] = ()
+    """Folders that come with it."""
+    into: tuple[tuple[str, str], ...] = ()
+    """Memberships that come with it: (folder, entry), by entryUUID."""
 
 
 @dataclass(frozen=True)

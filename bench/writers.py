@@ -31,6 +31,7 @@ class Attempt:
     replaces: str
     """uniqueId of the document that the first entry replaces, or empty."""
     body: bytes
+    message_id: str = ""
     acknowledged: bool = False
     refused: str = ""
 
@@ -72,7 +73,8 @@ class Writer:
         sent = submission(papers, replaces=replaces, submitted=at)
         body = sent.body.replace(f">{OUS.repository_unique_id}<".encode(), f">{KIT}<".encode())
         ids = tuple(each.unique_id for each in papers)
-        attempt = Attempt(sent.unique_id, ids, old.unique_id if old else "", body)
+        message_id = f"urn:uuid:{self.number:08d}-0000-4000-8000-{self._papers:012d}"
+        attempt = Attempt(sent.unique_id, ids, old.unique_id if old else "", body, message_id)
         self.attempts.append(attempt)
         return papers, attempt
 
@@ -84,7 +86,7 @@ class Writer:
         """Sends it; false where no answer came."""
         where = urlsplit(self.url)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
-        message = envelope(attempt.body, self.url + REGISTRY, f"urn:uuid:00000000-0000-4000-8000-{self._papers:012d}")
+        message = envelope(attempt.body, self.url + REGISTRY, attempt.message_id)
         try:
             connection.request("POST", REGISTRY, message, {"Content-Type": SIMPLE})
             answer = connection.getresponse()

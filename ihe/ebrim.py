@@ -24,7 +24,7 @@ from ihe.names import (
     SetScheme,
 )
 from ihe.submittal import Classification, Kind, Submittal, SubmittedObject
-from ihe.values import is_symbolic
+from ihe.values import is_symbolic, nfc
 
 __all__ = [
     "Submittal",
@@ -44,6 +44,8 @@ STATUS_SLOT = "SubmissionSetStatus"
 
 def metadata(submittal: Submittal, new_uuid: Callable[[], str]) -> Submission:
     """The submission as typed values, every id a UUID, every body ready to store.
+
+    Values that queries compare are NFC, bodies are verbatim; a code that is absent is one without text or scheme.
 
     `new_uuid` answers `urn:uuid:` and a fresh UUID in lower case. Equal symbolic ids get the same one; ids that are
     UUIDs already are kept (TF-2 3.42.4.1.3.1). Expects what the registry's rules have passed.
@@ -102,7 +104,7 @@ def _entry(found: SubmittedObject, entry_uuid: str, given: Callable[[str], str])
         event_codes=_codes(found, EntryScheme.EVENT_CODE),
         authors=_authors(found, EntryScheme.AUTHOR),
         legal_authenticator=found.value("legalAuthenticator"),
-        reference_ids=() if reference_ids is None else reference_ids.values,
+        reference_ids=() if reference_ids is None else tuple(nfc(each) for each in reference_ids.values),
         signed_at=found.value(SIGNED_AT),
         body=canonical.body_of(found, given),
     )
@@ -158,22 +160,22 @@ def _codes(found: SubmittedObject, scheme: str) -> tuple[Coded, ...]:
     return tuple(_coded(classification) for classification in found.classified_by(scheme))
 
 
+_NO_CODE = Coded("", "")
+
+
 def _code(found: SubmittedObject, scheme: str) -> Coded:
-    codes = _codes(found, scheme)
-    if not codes:
-        raise _incomplete(f"{found.kind.value} without classification {scheme}")
-    return codes[0]
+    return next(iter(_codes(found, scheme)), _NO_CODE)
 
 
 def _coded(classification: Classification) -> Coded:
     schemes = classification.values("codingScheme")
-    return Coded(classification.code or "", schemes[0] if schemes else "")
+    return Coded(nfc(classification.code or ""), nfc(schemes[0]) if schemes else "")
 
 
 def _authors(found: SubmittedObject, scheme: str) -> tuple[Author, ...]:
     return tuple(
         Author(
-            person=next(iter(author.values("authorPerson")), ""),
+            person=nfc(next(iter(author.values("authorPerson")), "")),
             institutions=author.values("authorInstitution"),
             roles=author.values("authorRole"),
             specialties=author.values("authorSpecialty"),

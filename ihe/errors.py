@@ -75,6 +75,8 @@ class XdsError:
     context: str
     location: str = ""
     severity: Severity = Severity.ERROR
+    rule: str = ""
+    """Id of the registry's rule that raised it, for counting; no answer shows it by itself."""
 
 
 @dataclass(slots=True)

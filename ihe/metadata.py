@@ -57,6 +57,8 @@ class DocumentEntry:
     signed_at: str
     """Slot urn:innsyn:signedAt, or empty."""
     body: bytes
+    withdrawn: bool = False
+    """Slot urn:innsyn:withdrawn; only a new version (ITI-57) has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,10 +107,39 @@ assert set(BODY_OF) == set(Action) == set(TRANSACTION_OF)
 
 
 class QueryId(StrEnum):
-    """Stored query ids (TF-2 3.18.4.1.2.4) that this registry answers; any other is `XDSUnknownStoredQuery`."""
+    """Stored query ids that this registry answers; any other is `XDSUnknownStoredQuery`.
+
+    Sources: ITI TF-2 3.18.4.1.2.4, 3.51.4.1.2.4; CP-ITI-1323 for FindDocumentsExclude.
+    """
 
     FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
+    FIND_SUBMISSION_SETS = "urn:uuid:f26abbcb-ac74-4422-8a30-edb644bbc1a9"
+    FIND_FOLDERS = "urn:uuid:958f3006-baad-4929-a4de-ff1114824431"
+    GET_ALL = "urn:uuid:10b545ea-725c-446d-9b95-8aeb444eddf3"
     GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
+    GET_FOLDERS = "urn:uuid:5737b14c-8a1a-4539-b659-e03a34a5e1e4"
+    GET_ASSOCIATIONS = "urn:uuid:a7ae438b-4bc2-4642-93e9-be891f7bb155"
+    GET_DOCUMENTS_AND_ASSOCIATIONS = "urn:uuid:bab9529a-4a10-40b3-a01f-f68a615d247a"
+    GET_SUBMISSION_SETS = "urn:uuid:51224314-5390-4169-9b91-b1980040715a"
+    GET_SUBMISSION_SET_AND_CONTENTS = "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83"
+    GET_FOLDER_AND_CONTENTS = "urn:uuid:b909a503-523d-4517-8acf-8e5834dfc4c7"
+    GET_FOLDERS_FOR_DOCUMENT = "urn:uuid:10cae35a-c7f9-4cf5-b61e-fc3278ffb578"
+    GET_RELATED_DOCUMENTS = "urn:uuid:d90e5407-b356-4d91-a89f-873917b4b0e6"
+    FIND_DOCUMENTS_BY_REFERENCE_ID = "urn:uuid:12941a89-e02e-4be5-967c-ce4bfc8fe492"
+    FIND_DOCUMENTS_EXCLUDE = "urn:uuid:4308b1df-36de-4bef-8e2e-ba91f593c435"
+    FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS = "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f"
+    FIND_FOLDERS_FOR_MULTIPLE_PATIENTS = "urn:uuid:50d3f5ac-39a2-11de-a1ca-b366239e58df"
+    FIND_DOCUMENTS_BY_REFERENCE_ID_FOR_MULTIPLE_PATIENTS = "urn:uuid:1191642d-86c4-42d8-b784-f95445f9f0d5"
+
+
+MULTI_PATIENT = frozenset(
+    {
+        QueryId.FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS,
+        QueryId.FIND_FOLDERS_FOR_MULTIPLE_PATIENTS,
+        QueryId.FIND_DOCUMENTS_BY_REFERENCE_ID_FOR_MULTIPLE_PATIENTS,
+    }
+)
+"""The queries of ITI-51; all others are of ITI-18, and neither transaction answers those of the other."""
 
 
 class Status(StrEnum):
@@ -163,6 +192,19 @@ class Code(StrEnum):
     UNKNOWN_PATIENT_ID = "XDSUnknownPatientId"
     UNKNOWN_REPOSITORY_ID = "XDSUnknownRepositoryId"
     UNKNOWN_STORED_QUERY = "XDSUnknownStoredQuery"
+    # Of metadata update (ITI-57, ITI-92) and removal (ITI-62); the tools' reading of their supplements
+    METADATA_UPDATE = "XDSMetadataUpdateError"
+    METADATA_UPDATE_OPERATION = "XDSMetadataUpdateOperationError"
+    METADATA_VERSION = "XDSMetadataVersionError"
+    PATIENT_ID_RECONCILIATION = "XDSPatientIDReconciliationError"
+    OBJECT_TYPE = "XDSObjectTypeError"
+    METADATA_IDENTIFIER = "XDSMetadataIdentifierError"
+    METADATA_ANNOTATION = "XDSMetadataAnnotationError"
+    INVALID_REQUEST = "XDSInvalidRequestException"
+    UNMODIFIABLE_METADATA = "UnmodifiableMetadataError"
+    LOCAL_POLICY_RESTRICTION = "LocalPolicyRestrictionError"
+    REFERENCES_EXIST = "ReferencesExistException"
+    UNREFERENCED_OBJECT = "XDSUnreferencedObjectException"
 
 
 # ebRIM vocabulary (TF-3 4.3.1.2, 4.2.5) ------------------------------------------------------------------------------
@@ -230,6 +272,10 @@ class AssociationType(StrEnum):
     SIGNS = "urn:ihe:iti:2007:AssociationType:signs"
     IS_SNAPSHOT_OF = "urn:ihe:iti:2010:AssociationType:IsSnapshotOf"
 
+
+SUBMIT_ASSOCIATION = "urn:ihe:iti:2010:AssociationType:SubmitAssociation"
+UPDATE_AVAILABILITY_STATUS = "urn:ihe:iti:2010:AssociationType:UpdateAvailabilityStatus"
+"""Types of associations that are operations of ITI-57; the registry carries them out and does not keep them as such."""
 
 REFERENCE_ID_LIST = "urn:ihe:iti:xds:2013:referenceIdList"
 SIGNED_AT = "urn:innsyn:signedAt"

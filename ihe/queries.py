@@ -79,8 +79,8 @@ def read(body: xml.Element) -> AdhocQuery:
     Raises: XdsFailure (XDSRegistryError) with everything that is wrong: schema findings, returnType, malformed values,
     too many of them. Ignored, as the framework says: paging, federation, returnComposedObjects, names without `$`.
     """
-    if findings := xml.schema("query").findings(_without_empty_slots(body)):
-        raise XdsFailure(tuple(_refused(f"{found.path}: {found.message}") for found in findings))
+    if broken := findings(body):
+        raise XdsFailure(tuple(_refused(f"{found.path}: {found.message}") for found in broken))
     errors: list[XdsError] = []
     option = body.find(f"{{{QUERY}}}ResponseOption")
     asked = body.find(f"{{{RIM}}}AdhocQuery")
@@ -111,6 +111,11 @@ def read(body: xml.Element) -> AdhocQuery:
         home=asked.get("home", "").strip(_SPACE),
         slots=tuple(QuerySlot(name, groups) for name, groups in slots.items()),
     )
+
+
+def findings(body: xml.Element) -> tuple[xml.Finding, ...]:
+    """How an AdhocQueryRequest breaks its schema, slots without anything in them left out; empty where it does not."""
+    return xml.schema("query").findings(_without_empty_slots(body))
 
 
 def _refused(context: str) -> XdsError:

@@ -36,10 +36,8 @@ _VALUE = xml.Budget(bytes=16 * 1024, nodes=64, depth=8, attributes=32, declarati
 _OPEN, _CLOSE = f'<value xmlns:xsi="{XSI}">', "</value>"
 _BIDI = frozenset({"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"})
 _UNKNOWN_CONDITIONS_KEPT = frozenset({f"{{{SAML}}}OneTimeUse", f"{{{SAML}}}ProxyRestriction"})
-_TOKENS = etree.XPath(
-    "boolean(descendant-or-self::*[local-name()='Assertion' or local-name()='EncryptedAssertion'"
-    " or local-name()='BinarySecurityToken' or local-name()='UsernameToken'])"
-)
+_TOKENS = ("{*}Assertion", "{*}EncryptedAssertion", "{*}BinarySecurityToken", "{*}UsernameToken")
+"""In any namespace. For `iter`, which compares names in C: XPath took a thousand times as long for a large message."""
 _PARTS = ("Issuer", "Subject", "Conditions", "AuthnStatement", "AttributeStatement")
 
 
@@ -113,7 +111,7 @@ def astray(body: xml.Element) -> bool:
     For messages in whose security header `find` found none: a token for another role, beside the header or within the
     body was sent by somebody who counts on its being looked at.
     """
-    return any(_TOKENS(top) for top in (body, body.getroottree().getroot()))
+    return any(next(top.iter(*_TOKENS), None) is not None for top in (body, body.getroottree().getroot()))
 
 
 def stale_message(security: xml.Element, now: datetime, skew: timedelta = SKEW) -> bool:

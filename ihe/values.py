@@ -8,6 +8,7 @@ ISO 8824, RFC 4122, RFC 5646, RFC 6838.
 from __future__ import annotations
 
 import re
+import unicodedata
 from calendar import monthrange
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ _DTM = re.compile(
 _HASH = re.compile(r"[0-9a-fA-F]{40}")
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
 _MIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
-_URN = re.compile(r"urn:[A-Za-z0-9][A-Za-z0-9-]{1,31}:[!-~]+")
+_URN = re.compile(r"(?i:urn):[A-Za-z0-9][A-Za-z0-9-]{1,31}(:[!-~]+)?")
 _SIZE = re.compile(r"[0-9]{1,18}")
 _PRINTABLE = re.compile(r"[!-~]([ -~]*[!-~])?")
 _FIELD = re.compile(r"PID-([1-9]|[12][0-9]|3[0-9])\|.*", re.DOTALL)
@@ -34,6 +35,11 @@ UNIQUE_ID_MOST = 256
 AVAILABILITY = frozenset(
     {"urn:ihe:iti:2010:DocumentAvailability:Online", "urn:ihe:iti:2010:DocumentAvailability:Offline"}
 )
+
+
+def nfc(text: str) -> str:
+    """`text` as it is compared: Unicode NFC (ITI TF-3 appendix F). What is stored and returned stays as it was sent."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def is_oid(text: str) -> bool:
@@ -55,7 +61,7 @@ def is_symbolic(text: str) -> bool:
 
 
 def is_urn(text: str) -> bool:
-    """A URN of printable characters (RFC 8141)."""
+    """A URN of printable characters (RFC 8141), or the beginning of one, as it stands in test messages: `urn:att`."""
     return _URN.fullmatch(text) is not None
 
 

@@ -109,6 +109,14 @@ def worn() -> bool:
     return _mine.parsed > WORN
 
 
+class NotWellFormed(Mangled):
+    """XML that breaks off. What the parser says may quote the content, so it is kept apart from the reason."""
+
+    def __init__(self, line: int, column: int, said: str) -> None:
+        super().__init__(f"not well-formed XML, line {line}")
+        self.line, self.column, self.said = line, column, said
+
+
 def read(raw: bytes, budget: Budget = REQUEST) -> Element:
     """The root element of `raw`, safe to walk: no DTD, no entity, no processing instruction, no comment, within budget.
 
@@ -120,7 +128,7 @@ def read(raw: bytes, budget: Budget = REQUEST) -> Element:
     try:
         root = _parse(raw)
     except etree.XMLSyntaxError as wrong:
-        raise Mangled(f"not well-formed XML, line {wrong.lineno or 1}") from None
+        raise NotWellFormed(wrong.lineno or 1, (wrong.offset or 0) + 1, wrong.msg or "") from None
     except ValueError:
         raise Mangled("not well-formed XML") from None
     if root.getroottree().docinfo.internalDTD is not None:
@@ -359,6 +367,7 @@ SCHEMAS = {
     "rim": "ebrs/rim.xsd",
     "xds": "ihe/XDS.b_DocumentRepository.xsd",
     "saml": "saml/assertion.xsd",
+    "feed": "hl7/PatientIdentityFeed.xsd",
 }
 """The schemas a message is judged by, as paths in the package `schemas`."""
 

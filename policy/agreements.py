@@ -169,6 +169,8 @@ class Agreement:
     max_age: Mapping[Codes, timedelta] | None
     """Greatest age per kind; None for no limit at all, a kind that is not in it has none."""
     precision: str = "day"
+    multi_patient: bool = False
+    """Channel machine: holds for queries across patients (ITI-51) too, to which no other agreement gives anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,9 +318,13 @@ class Policy:
         """Seats through which this machine identity may read what it registered itself."""
         return tuple(seat for seat in self._own_seats if _names(seat.agreement, machine))
 
-    def serves_machine(self, machine: str) -> bool:
-        """Whether any agreement of channel machine names this identity; without one it cannot ask at all."""
-        return any(each.channel is Channel.MACHINE and _names(each, machine) for each in self.agreements.values())
+    def serves_machine(self, machine: str, across: bool = False) -> bool:
+        """Whether any agreement of channel machine names this identity (for queries `across` patients: one that holds
+        for those); without one it cannot ask at all."""
+        return any(
+            each.channel is Channel.MACHINE and _names(each, machine) and (each.multi_patient or not across)
+            for each in self.agreements.values()
+        )
 
     @property
     def shares_deprecated(self) -> bool:

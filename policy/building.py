@@ -194,6 +194,7 @@ def _agreement(
         signing=SigningGate(table.signing),
         max_age=None if ages is None else _ages(ages, kinds),
         precision=table.precision,
+        multi_patient=isinstance(table, MachineAgreement) and table.multi_patient,
     )
 
 

@@ -7,7 +7,7 @@ fetched. No answer depends on the order of sources, agreements or blocks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -18,7 +18,17 @@ from policy.numbers import is_patient, patient_id
 from policy.rows import ENTRY_ROWS, RANK, Judged, marked, opening, shares, signature
 from policy.standing import Failure, Situation, Standing, kept_back, lowest
 
-__all__ = ["Outlook", "Situation", "current", "decide", "decide_document", "malformed", "outlook", "refusal"]
+__all__ = [
+    "Outlook",
+    "Situation",
+    "current",
+    "decide",
+    "decide_alone",
+    "decide_document",
+    "malformed",
+    "outlook",
+    "refusal",
+]
 
 _ROWS_C = range(RANK[Reason.NO_AGREEMENT_SOURCE], RANK[Reason.PURPOSE_NOT_IN_SCOPE] + 1)
 _OF_ANOTHER_PATIENT = Failure(Reason.PATIENT_MISMATCH_DOC)
@@ -63,9 +73,12 @@ def refusal(situation: Situation, asked_patient: str | None) -> Reason | None:
     if (reason := malformed(subject, policy, asked_patient)) is not None:
         return reason
     if situation.is_machine:
-        return None if policy.serves_machine(subject.machine) else Reason.NO_AGREEMENT
+        return None if policy.serves_machine(subject.machine, situation.across) else Reason.NO_AGREEMENT
     if asked_patient is not None and not _same_patient(situation, asked_patient):
         return Reason.PATIENT_MISMATCH
+    if situation.across:
+        # A token is for one patient, so no agreement can let a person ask across patients.
+        return Reason.NO_AGREEMENT
     if subject.place_of_care not in policy.places_served:
         return Reason.NO_AGREEMENT
     return None
@@ -151,6 +164,29 @@ def decide_document(
     if situation.policy.defaults.require_listed:
         return replace(permit, permit=False, reason=Reason.NOT_LISTED, notify_patient=False)
     return permit if situation.listed is None else replace(permit, also=(Reason.NOT_LISTED,))
+
+
+def decide_alone(situation: Situation, patient_id: str, registered_by: str, repositories: Collection[str]) -> Decision:
+    """Rows B2, C and D for a submission set or folder, which has no kind, signature or status that an agreement reads.
+
+    `repositories` tell whose it is, by their sources: those of its documents, or those its sender registers for. One
+    source that is open to the caller suffices, as one of its documents does.
+    """
+    if not situation.own_patient(patient_id):
+        return _decision([_OF_ANOTHER_PATIENT], "", "")
+    held = situation.held(patient_id)
+    if not held.known:
+        return _decision([Failure(Reason.BLOCKS_UNAVAILABLE)], "", "")
+    closed: list[Decision] = []
+    for standing in situation.standings_at(registered_by, repositories):
+        failures, opened = kept_back(situation, held, standing.source_id, "")
+        failures = [*(Failure(reason) for reason in standing.failed), *held.wide, *failures]
+        if not failures:
+            reason = _OK[situation.subject.basis] if opened else Reason.OK
+            return Decision(True, reason, (), standing.source_id, standing.agreement, "", opened)
+        wide = bool(standing.failed) and bool(situation.reachable()) and bool(held.wide)
+        closed.append(_decision(failures, standing.source_id, standing.agreement, wide_first=wide))
+    return _furthest(closed)
 
 
 def current(family: Sequence[EntryFacts]) -> tuple[EntryFacts, ...]:

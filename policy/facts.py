@@ -193,7 +193,7 @@ class Subject:
     may_remove: tuple[str, ...] = ()
     """repositoryUniqueIds whose metadata it may remove (ITI-62)."""
     may_feed: bool = False
-    """Whether it may tell which patients there are (ITI-44)."""
+    """Whether it may tell which patients there are (ITI-8, ITI-44)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -340,6 +340,7 @@ class MachineAgreement(_Gates):
     channel: Literal["machine"]
     sources: SourcesOfMachine
     machines: NamesOrAny
+    multi_patient: bool = False
 
 
 AnyAgreement = Annotated[ClinicianAgreement | MachineAgreement, Field(discriminator="channel")]

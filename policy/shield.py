@@ -6,11 +6,11 @@ or compares a result (single patient, too many results) looks at `Shown.visible`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from policy.decide import Situation, decide, outlook
-from policy.facts import Decision, EntryFacts
+from policy.decide import Situation, decide, decide_alone, outlook
+from policy.facts import Decision, EntryFacts, Reason
 from policy.rows import unknown_codes
 
 
@@ -78,14 +78,85 @@ def shield(situation: Situation, found: Sequence[Family]) -> Shown:
     return Shown(tuple(visible), tuple(judgements), closed, tuple(notes))
 
 
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A submission set or folder, and what decides whether it shows."""
+
+    entry_uuid: str
+    patient_id: str
+    registered_by: str
+    repositories: frozenset[str]
+    """See policy.decide.decide_alone."""
+    members: tuple[str, ...]
+    """Everything it ever had, hidden or not: documents, folders, memberships."""
+    later: tuple[str, ...] = ()
+    """Newer versions of the same folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An association and its ends."""
+
+    entry_uuid: str
+    ends: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the caller may see of documents, sets, folders and associations together."""
+
+    visible: frozenset[str]
+    shown: Shown
+    containers: Mapping[str, Decision]
+    """Per container, also where it is a closed patient's."""
+
+
+def shield_all(
+    situation: Situation, found: Sequence[Family], containers: Sequence[Container], links: Iterable[Link]
+) -> Seen:
+    """What of all this the caller may see. Every end, member and newer version that decides must be among it: what is
+    not there counts as hidden."""
+    shown = shield(situation, found)
+    alone = {
+        each.entry_uuid: decide_alone(situation, each.patient_id, each.registered_by, each.repositories)
+        for each in containers
+    }
+    visible = set(shown.visible)
+    open_containers, open_links = list(containers), list(links)
+    grown = -1
+    # What shows lets more show, and never less: a folder its memberships, those the set that brought them.
+    while grown < len(visible):
+        grown = len(visible)
+        open_links = [each for each in open_links if each.entry_uuid not in visible]
+        visible |= {each.entry_uuid for each in open_links if association_shown(each.ends, visible)}
+        open_containers = [each for each in open_containers if each.entry_uuid not in visible]
+        visible |= {
+            each.entry_uuid
+            for each in open_containers
+            if container_shown(each.members, visible, alone[each.entry_uuid].permit)
+            and all(later in visible for later in each.later)
+        }
+    judged = {each.entry.entry_uuid: each.decision for each in shown.judgements}
+    hidden = {each.entry_uuid: _of_members(each, alone[each.entry_uuid], judged) for each in open_containers}
+    return Seen(frozenset(visible), shown, alone | {uuid: hidden[uuid] for uuid in hidden if uuid not in visible})
+
+
+def _of_members(container: Container, alone: Decision, judged: Mapping[str, Decision]) -> Decision:
+    """Why a container does not show: for what it is, else for what its first member is (in whatever order it came)."""
+    if not alone.permit:
+        return alone
+    reasons = [judged[each] for each in sorted(container.members) if each in judged]
+    return reasons[0] if reasons else Decision(permit=False, reason=Reason.DEPRECATED)
+
+
 def association_shown(ends: Collection[str], visible: Collection[str]) -> bool:
     """Whether an association may be seen: not if any end is hidden, for its type and ends speak of what is hidden."""
     return all(end in visible for end in ends)
 
 
 def container_shown(members: Collection[str], visible: Collection[str], judged_alone: bool) -> bool:
-    """Whether a submission set or folder may be seen: one of its documents can, or it never had any.
+    """Whether a submission set or folder may be seen: anything in it can, or it never had anything.
 
-    `judged_alone` is its own outcome of rows B, C and D; `members` are the documents it ever had, hidden ones included.
+    `judged_alone` is its own outcome of rows B, C and D; `members` is all it ever had, what is hidden included.
     """
     return judged_alone and (not members or any(member in visible for member in members))

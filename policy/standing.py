@@ -69,6 +69,8 @@ class Situation:
     identities: frozenset[str]
     now: datetime
     listed: frozenset[DocumentKey] | None = None
+    across: bool = False
+    """Whether a query across patients is answered (ITI-51): then only agreements that hold for those count."""
     _standings: dict[tuple[str, bool], Standing] = field(default_factory=dict, init=False, repr=False, compare=False)
     _held: dict[str, Held] = field(default_factory=dict, init=False, repr=False, compare=False)
     _whole: list[tuple[Standing, ...]] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -123,6 +125,16 @@ class Situation:
         rule = self.policy.block_rules.get(kind)
         return frozenset() if rule is None or kind in ABSOLUTE else rule.override
 
+    def standings_at(self, registered_by: str, repositories: Iterable[str]) -> list[Standing]:
+        """Rows C for the sources of these repositories, for something this machine identity registered; once each."""
+        mine = self.is_machine and registered_by == self.subject.machine
+        found: dict[tuple[str, bool], Standing] = {}
+        for repository in sorted(repositories):
+            source = self.policy.source_of(repository)
+            own = mine and repository in self.subject.may_register
+            found["" if source is None else source.source_id, own] = self.standing(source, own)
+        return list(found.values())
+
     def _registered_itself(self, entry: EntryFacts) -> bool:
         subject = self.subject
         return entry.registered_by == subject.machine and entry.repository_unique_id in subject.may_register
@@ -134,7 +146,8 @@ class Situation:
         subject, policy = self.subject, self.policy
         if self.is_machine:
             seats = () if source is None else policy.machine_seats(source.source_id, subject.machine)
-            return (*seats, *policy.own_seats(subject.machine)) if own else seats
+            seats = (*seats, *policy.own_seats(subject.machine)) if own else seats
+            return tuple(seat for seat in seats if seat.agreement.multi_patient) if self.across else seats
         if source is None or not {source.legal_entity, source.organisation_number}.isdisjoint(self._units()):
             # A source's own staff read its documents in its own record system, not through the portal.
             return ()

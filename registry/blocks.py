@@ -7,7 +7,7 @@ whoever sees number n sees every change up to n: a decision is still good if the
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -154,7 +154,16 @@ def extend(connection: Connection, identities: Iterable[str], now: datetime, by:
             continue
         covered = relatives(connection, {patient_key(each) for each in people}, old.documents)
         if covered != old.documents:
-            _write(connection, replace(old, documents=covered), BlockChange.EXTENDED, by, now)
+            keep(connection, replace(old, documents=covered), BlockChange.EXTENDED, by, now)
+
+
+def decide_again(connection: Connection) -> int:
+    """Makes every decision that is under way be made again once this is committed, as a change of a block does.
+
+    For writers that take away what a decision may stand on; to be called last. Returns the change's number.
+    """
+    journal = block_journal.update().where(block_journal.c.id == 1).values(sequence=block_journal.c.sequence + 1)
+    return int(connection.execute(journal.returning(block_journal.c.sequence)).scalar_one())
 
 
 def _set(connection: Connection, new: Block, by: str, now: datetime) -> int:
@@ -168,7 +177,7 @@ def _set(connection: Connection, new: Block, by: str, now: datetime) -> int:
             return _sequence(connection)
         if old.block_id == new.block_id:
             raise BlockRefused(f"the block {new.block_id} has other terms already")
-    return _write(connection, new, BlockChange.SET, by, now)
+    return keep(connection, new, BlockChange.SET, by, now)
 
 
 def _lift(connection: Connection, patient_id: str, block_id: str, by: str, now: datetime) -> int:
@@ -176,13 +185,25 @@ def _lift(connection: Connection, patient_id: str, block_id: str, by: str, now: 
         if old.block_id == block_id and (old.valid_to is None or now < old.valid_to):
             # One that was never in force is lifted from its first instant on.
             end = max(now, old.valid_from + datetime.resolution)
-            return _write(connection, replace(old, valid_to=end), BlockChange.LIFTED, by, now)
+            return keep(connection, replace(old, valid_to=end), BlockChange.LIFTED, by, now)
     raise BlockRefused(f"the patient has no block {block_id} to lift")
 
 
-def _write(connection: Connection, new: Block, change: BlockChange, by: str, now: datetime) -> int:
-    journal = block_journal.update().where(block_journal.c.id == 1).values(sequence=block_journal.c.sequence + 1)
-    sequence = int(connection.execute(journal.returning(block_journal.c.sequence)).scalar_one())
+def keep(
+    connection: Connection,
+    new: Block,
+    change: BlockChange,
+    by: str,
+    now: datetime,
+    renamed: Callable[[str, int], str] | None = None,
+) -> int:
+    """Writes a block as it is now, and the line of its history; returns the change's number.
+
+    With `renamed` it is kept under another id, made of its own and that number.
+    """
+    sequence = decide_again(connection)
+    if renamed is not None:
+        new = replace(new, block_id=renamed(new.block_id, sequence))
     key = patient_key(new.patient_id)
     person = connection.execute(
         sa.select(patient.c.survivor_key).where(patient.c.patient_key == key, patient.c.patient_id == new.patient_id)

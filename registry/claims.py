@@ -6,18 +6,18 @@ Sources: ITI TF-2 3.42.4.1.3.3 (uniqueIds), TF-3 4.2.3.1 (UUIDs).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ihe.errors import XdsError
 from ihe.metadata import Submission
 from registry.engine import Undone
 from registry.rows import AnyRow
 from registry.rules_table import (
+    ON_DEMAND_UNIQUE_ID,
     SAME_HASH,
     SAME_SIZE,
     UNIQUE_IDS_IN_MESSAGE,
@@ -27,6 +27,7 @@ from registry.rules_table import (
 )
 from registry.statements import insert_new
 from registry.tables import (
+    REMOVED,
     ObjectKind,
     document,
     object_dir,
@@ -56,7 +57,7 @@ class Claims:
     shared: set[str] = field(default_factory=set)
     """uniqueIds of submitted entries that another entry already carries."""
 
-    def claim(self, connection: Connection) -> Iterator[XdsError]:
+    def claim(self, connection: Connection) -> Iterator[Violation]:
         """Claims every uniqueId; tells which are taken in a way that the standard forbids."""
         sent = self.submission
         claims: dict[bytes, dict[str, Any]] = {}
@@ -64,28 +65,34 @@ class Claims:
         for unique_id, row in self._claims():
             key = row["uid_hash"]
             if key in claims:
-                yield Violation(UNIQUE_IDS_IN_MESSAGE, "RegistryObjectList", "one object per uniqueId", unique_id).error
+                yield Violation(UNIQUE_IDS_IN_MESSAGE, "RegistryObjectList", "one object per uniqueId", unique_id)
             claims.setdefault(key, row)
             texts[key] = unique_id
-        rows = [claims[key] for key in sorted(claims)]
-        won = connection.execute(insert_new(connection, uid_claim).returning(uid_claim.c.uid_hash), rows)
-        lost = set(claims) - set(won.scalars())
-        if not lost:
-            return
-        taken = {
-            row.uid_hash: row
-            for row in connection.execute(
-                sa.select(uid_claim).where(uid_claim.c.uid_hash.in_(lost), uid_claim.c.holder == UNCLAIMED)
-            )
-        }
+        taken = self._taken(connection, claims)
         if (first := taken.get(uid_hash(sent.submission_set.unique_id))) is not None:
             self._raise_if_resent(connection, first)
-        for key in sorted(lost):
-            error = _conflict(claims[key], taken[key], texts[key])
-            if error is not None:
-                yield error
+        for key in sorted(taken):
+            conflict = _conflict(claims[key], taken[key], texts[key])
+            if conflict is not None:
+                yield conflict
+            elif taken[key].kind == REMOVED + ObjectKind.DOCUMENT:
+                _revive(connection, claims[key])
             else:
                 self._share(connection, claims[key], taken[key], texts[key])
+
+    def _taken(self, connection: Connection, claims: Mapping[bytes, Mapping[str, Any]]) -> dict[bytes, AnyRow]:
+        """Claims what is free; returns the claims of the rest, locked."""
+        taken: dict[bytes, AnyRow] = {}
+        left = set(claims)
+        while left:
+            rows = [claims[key] for key in sorted(left)]
+            won = connection.execute(insert_new(connection, uid_claim).returning(uid_claim.c.uid_hash), rows)
+            left -= set(won.scalars())
+            if left:
+                taken |= {row.uid_hash: row for row in locked_claims(connection, left)}
+            # What is neither free nor taken was the tombstone of something, forgotten between the two.
+            left -= taken.keys()
+        return taken
 
     def _claims(self) -> Iterator[tuple[str, dict[str, Any]]]:
         sent = self.submission
@@ -128,9 +135,10 @@ class Claims:
         first = (document.c.patient_key == taken.patient_key, document.c.entry_uuid == taken.entry_uuid)
         connection.execute(document.update().where(*first).values(shared=1))
 
-    def enter(self, connection: Connection, ids: dict[str, ObjectKind]) -> Iterator[XdsError]:
+    def enter(self, connection: Connection, ids: dict[str, ObjectKind]) -> Iterator[Violation]:
         """Enters every id into the directory; tells which are there already."""
         hashes = {entry.entry_uuid: uid_hash(entry.unique_id) for entry in self.submission.entries}
+        hashes |= {each.entry_uuid: uid_hash(each.unique_id) for each in self.submission.folders}
         key = patient_key(self.submission.submission_set.patient_id)
         rows = [
             {
@@ -145,16 +153,36 @@ class Claims:
         new = set(entered.scalars())
         for each in ids:
             if uuid_bytes(each) not in new:
-                yield Violation(UNUSED_UUID, ids[each].title, "a UUID that is not registered yet", each).error
+                yield Violation(UNUSED_UUID, ids[each].title, "a UUID that is not registered yet", each)
 
 
-def _conflict(claim: dict[str, Any], taken: AnyRow, unique_id: str) -> XdsError | None:
+def locked_claims(connection: Connection, hashes: Collection[bytes]) -> list[AnyRow]:
+    """The claims of these uniqueIds, locked in their order: whoever adds or takes away a holder waits here.
+
+    One at a time, for they may lie on several servers (Citus locks rows of one shard per statement).
+    """
+    held = sa.select(uid_claim).where(uid_claim.c.holder == UNCLAIMED).with_for_update()
+    return [row for each in sorted(hashes) for row in connection.execute(held.where(uid_claim.c.uid_hash == each))]
+
+
+def _revive(connection: Connection, claim: dict[str, Any]) -> None:
+    """The very document that was removed is registered again: its uniqueId is in use again."""
+    where = (uid_claim.c.uid_hash == claim["uid_hash"], uid_claim.c.holder == UNCLAIMED)
+    # Without its key, which says where the row lies and must not be written (Citus).
+    again = {name: value for name, value in claim.items() if name not in ("uid_hash", "holder")}
+    connection.execute(uid_claim.update().where(*where).values(again))
+
+
+def _conflict(claim: dict[str, Any], taken: AnyRow, unique_id: str) -> Violation | None:
     """What is wrong with using a uniqueId again; None for the same document registered once more."""
     place = ObjectKind(claim["kind"]).title
-    if claim["kind"] != ObjectKind.DOCUMENT or taken.kind != ObjectKind.DOCUMENT:
-        return Violation(UNUSED_UNIQUE_ID, place, "a uniqueId that nothing uses", unique_id).error
+    documents = (ObjectKind.DOCUMENT, REMOVED + ObjectKind.DOCUMENT)
+    if claim["kind"] != ObjectKind.DOCUMENT or taken.kind not in documents:
+        return Violation(UNUSED_UNIQUE_ID, place, "a uniqueId that nothing uses", unique_id)
+    if (claim["hash"] == "") != (taken.hash == ""):
+        return Violation(ON_DEMAND_UNIQUE_ID, place, "a uniqueId of entries of the same objectType", unique_id)
     if claim["hash"] != taken.hash:
-        return Violation(SAME_HASH, place, "the hash it is registered with", f"another for {unique_id}").error
+        return Violation(SAME_HASH, place, "the hash it is registered with", f"another for {unique_id}")
     if claim["size"] != taken.size:
-        return Violation(SAME_SIZE, place, "the size it is registered with", f"another for {unique_id}").error
+        return Violation(SAME_SIZE, place, "the size it is registered with", f"another for {unique_id}")
     return None

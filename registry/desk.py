@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from audit.event import Recorder
 from policy.facts import Blocks, Clock, Identify, Rules
 from registry.store import Store
+from registry.strictness import STRICT, Strictness
+from registry.understanding import Across
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +31,9 @@ class Desk:
     """LeafClass answers above this many visible entries get XDSTooManyResults."""
     value_limit: int = field(default=256)
     """Longest rim:Value in a submission (rule value-length)."""
+    strictness: Strictness = STRICT
+    """Which breach of a rule rejects whose message, and which codes are agreed on."""
+    across: Across = Across.OFF
+    """What ITI-51 takes; where it is off the endpoint does not serve it at all."""
+    registers: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """By machine identity, the repositoryUniqueIds it registers for: whose a folder is that has no document."""

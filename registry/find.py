@@ -1,7 +1,8 @@
 """FindDocuments as SQL: one statement per shape (which filters, how many groups), built once, all values bound.
 
-Source: ITI TF-2 3.18.4.1.2.3.7.1 and 3.18.4.1.2.3.5. Statements are bounded in number and size: alternatives are one
-bind value, patterns are filled up to powers of two, and the oldest shape is forgotten above SHAPES.
+FindDocumentsByReferenceId, FindDocumentsExclude and ITI-51 add filters, or patients. Statements are bounded in number
+and size: alternatives are one bind value, patterns are filled up to powers of two, and the oldest shape is forgotten
+above SHAPES. Sources: ITI TF-2 3.18.4.1.2.3.7.1, 3.18.4.1.2.3.7.14, 3.18.4.1.2.3.5, 3.51.4.1.2.3.1.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from ihe.metadata import Coded
+from registry.parameters import Period
 from registry.rows import FACTS, LEAF, WITH_PATIENT
 from registry.statements import LIKE_ESCAPE, alternatives, any_of, escape_like, like_any_of, padded
-from registry.stored_queries import FindDocuments, Period
+from registry.stored_queries import Excluded, FindDocuments
 from registry.tables import OBJECT_TYPE_NUMBER, SEPARATOR, STATUS_NUMBER, document
 from registry.vocabulary import Vocabulary
 
@@ -36,6 +38,9 @@ _TIMES = {
     "service_stop": document.c.service_stop,
 }
 _LISTS = {"event_codes": document.c.event_codes, "confidentiality_codes": document.c.confidentiality_codes}
+_REFERENCES = "reference_ids"
+_OUT = "out_"
+"""Begins the binds of what FindDocumentsExclude leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Shape:
     keys: int
     statuses: int
     types: int
-    """These three: one value, which is compared, or several (2), which are a list."""
+    """These three: one value, which is compared, or several (2), which are a list; no key (0) is every patient."""
     leaf: bool
     codes: tuple[str, ...]
     begins: tuple[str, ...]
@@ -53,6 +58,10 @@ class Shape:
     lists: tuple[tuple[str, int], ...]
     """How many groups each of these has: their alternatives are bound whole, or one query could fill the memory."""
     authors: int
+    references: int
+    """Groups, as in `lists`."""
+    excluded: tuple[tuple[str, ...], tuple[tuple[str, int], ...]] | None
+    """As `codes` and `lists`, of what is left out."""
 
 
 class FindStatements:
@@ -64,15 +73,13 @@ class FindStatements:
         self._built = lru_cache(SHAPES)(self._build)
 
     def of(self, query: FindDocuments, keys: Sequence[int], leaf: bool) -> tuple[sa.Select[Any], dict[str, Any]]:
-        """The statement for this shape of question, and the values for its binds."""
+        """The statement for this shape of question, and the values for its binds. Without keys: of every patient."""
         values: dict[str, Any] = {
-            "keys": self._bound(keys),
+            "keys": self._bound(keys) if keys else None,
             "statuses": self._bound([STATUS_NUMBER[status] for status in query.statuses]),
             "types": self._bound([OBJECT_TYPE_NUMBER[each] for each in query.object_types]),
         }
-        codes = tuple(name for name in _CODES if getattr(query, name))
-        for name in codes:
-            values[name] = alternatives(self._vocabulary.numbers_of(getattr(query, name)), self._on_sqlite)
+        codes = self._codes(query, values)
         begins, ends = [], []
         for name in _TIMES:
             period: Period = getattr(query, name)
@@ -82,7 +89,7 @@ class FindStatements:
             if period.end is not None:
                 ends.append(name)
                 values[f"{name}_end"] = period.end
-        lists = tuple((name, self._groups(name, getattr(query, name), values)) for name in _LISTS)
+        lists = self._lists(query, values)
         patterns = padded(query.author_persons, query.author_persons[0]) if query.author_persons else []
         for number, pattern in enumerate(patterns):
             text = escape_like(pattern, keep_wildcards=True)
@@ -97,8 +104,34 @@ class FindStatements:
             tuple(ends),
             lists,
             len(patterns),
+            self._references(query, values),
+            None if query.excluded is None else self._excluded(query.excluded, values),
         )
         return self._built(shape), values
+
+    def _codes(self, query: FindDocuments | Excluded, values: dict[str, Any], where: str = "") -> tuple[str, ...]:
+        """Binds the single codes that are given; returns their names."""
+        codes = tuple(name for name in _CODES if getattr(query, name))
+        for name in codes:
+            numbers = self._vocabulary.numbers_of(getattr(query, name))
+            values[where + name] = alternatives(numbers, self._on_sqlite)
+        return codes
+
+    def _lists(
+        self, query: FindDocuments | Excluded, values: dict[str, Any], where: str = ""
+    ) -> tuple[tuple[str, int], ...]:
+        return tuple((name, self._groups(where + name, getattr(query, name), values)) for name in _LISTS)
+
+    def _excluded(
+        self, excluded: Excluded, values: dict[str, Any]
+    ) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
+        return self._codes(excluded, values, _OUT), self._lists(excluded, values, _OUT)
+
+    def _references(self, query: FindDocuments, values: dict[str, Any]) -> int:
+        for group, ids in enumerate(query.reference_ids):
+            patterns = [f"%{SEPARATOR}{escape_like(each)}{SEPARATOR}%" for each in ids]
+            values[f"{_REFERENCES}_{group}"] = alternatives(patterns, self._on_sqlite)
+        return len(query.reference_ids)
 
     def _bound(self, values: Sequence[int]) -> Any:
         return values[0] if len(values) == 1 else alternatives(sorted(values), self._on_sqlite)
@@ -116,18 +149,29 @@ class FindStatements:
     def _build(self, shape: Shape) -> sa.Select[Any]:
         bind = sa.bindparam
         where = [
-            self._one_of(document.c.patient_key, "keys", shape.keys),
             self._one_of(document.c.status, "statuses", shape.statuses),
             self._one_of(document.c.object_type, "types", shape.types),
         ]
+        # The decoy lies below all keys of patients.
+        everybody = document.c.patient_key >= 0
+        where.insert(0, self._one_of(document.c.patient_key, "keys", shape.keys) if shape.keys else everybody)
         where += [any_of(_CODES[name], name, self._on_sqlite) for name in shape.codes]
         # An entry without the time is kept (ITI TF-2 3.18.4.1.2.3.7.1); on-demand entries have no creationTime.
         where += [sa.or_(_TIMES[name].is_(None), _TIMES[name] >= bind(f"{name}_begin")) for name in shape.begins]
         where += [sa.or_(_TIMES[name].is_(None), _TIMES[name] < bind(f"{name}_end")) for name in shape.ends]
         for name, groups in shape.lists:
-            where += [like_any_of(_LISTS[name], f"{name}_{group}", self._on_sqlite) for group in range(groups)]
+            where += self._in_lists(name, groups)
+        for group in range(shape.references):
+            where.append(like_any_of(document.c.reference_ids, f"{_REFERENCES}_{group}", self._on_sqlite))
+        if shape.excluded is not None:
+            codes, lists = shape.excluded
+            where += [sa.not_(any_of(_CODES[name], _OUT + name, self._on_sqlite)) for name in codes]
+            where += [sa.not_(sa.and_(*self._in_lists(name, groups, _OUT))) for name, groups in lists if groups]
         if shape.authors:
             # Only a first sieve: a wildcard may span two authors, so the reader matches each value itself.
             sieve = [document.c.authors.like(bind(f"author_{n}"), escape=LIKE_ESCAPE) for n in range(shape.authors)]
             where.append(sa.or_(*sieve))
         return sa.select(*(LEAF if shape.leaf else FACTS)).select_from(WITH_PATIENT).where(*where)
+
+    def _in_lists(self, name: str, groups: int, where: str = "") -> list[sa.ColumnElement[bool]]:
+        return [like_any_of(_LISTS[name], f"{where}{name}_{group}", self._on_sqlite) for group in range(groups)]

@@ -5,12 +5,13 @@ Read from the associations of one person's identities, whoever registered them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ihe.names import AssociationType
+from registry.rows import AnyRow
 from registry.tables import ASSOCIATION_NUMBER, association, document
 
 REPLACING = (ASSOCIATION_NUMBER[AssociationType.RPLC], ASSOCIATION_NUMBER[AssociationType.XFRM_RPLC])
@@ -21,6 +22,14 @@ _SAME_CONTENT = (
     ASSOCIATION_NUMBER[AssociationType.IS_SNAPSHOT_OF],
 )
 """Types whose two ends tell the same. An addendum or a signature goes with its document, not the reverse."""
+
+
+def versions(connection: Connection, keys: Collection[int], entries: Collection[bytes]) -> Sequence[AnyRow]:
+    """(entry_uuid, lid, unique_id) of every version of these entries, themselves included."""
+    lids = sa.select(document.c.lid).where(document.c.patient_key.in_(keys), document.c.entry_uuid.in_(entries))
+    known = set(connection.execute(lids).scalars())
+    found = sa.select(document.c.entry_uuid, document.c.lid, document.c.unique_id)
+    return connection.execute(found.where(document.c.patient_key.in_(keys), document.c.lid.in_(known))).all()
 
 
 def relatives(connection: Connection, keys: Collection[int], unique_ids: Iterable[str]) -> frozenset[str]:
@@ -37,6 +46,8 @@ def relatives(connection: Connection, keys: Collection[int], unique_ids: Iterabl
     seen: set[bytes] = set()
     front = {row.entry_uuid for row in rows}
     while front:
+        # What one version is tied to concerns them all: they are one document.
+        front |= {row.entry_uuid for row in versions(connection, keys, front)}
         seen |= front
         down = sa.select(association.c.source).where(
             association.c.patient_key.in_(keys),

@@ -1,22 +1,22 @@
-"""Who is the same person: every patient identifier (CX) of one identity set, and how two become one.
+"""Who is the same person: every patient identifier (CX) of one identity set, and which patients are known at all.
 
-A merge moves a pointer and never a document: each document stays under the identifier it was registered for, and is
-shown under the surviving one (ITI TF-2 3.8, 3.44; TF-1 34).
+A merge moves a pointer and never a document (registry/merges.py): each document stays under the identifier it was
+registered for, and is shown under the surviving one (ITI TF-2 3.8, 3.44; TF-1 34).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ihe.errors import XdsFailure
 from ihe.names import Code
-from registry.engine import Undone
 from registry.rules_table import KNOWN_PATIENT, Violation
 from registry.statements import Prepared, insert_new
-from registry.tables import block, block_journal, patient, patient_alias, patient_key
+from registry.tables import patient, patient_alias, patient_key
 
 _IDENTITIES = Prepared(
     sa.select(patient.c.patient_id, patient.c.survivor, patient_alias.c.alias)
@@ -25,8 +25,21 @@ _IDENTITIES = Prepared(
 )
 
 
-class MergeRefused(Undone):
-    """Two identifiers that cannot become one: they already are, or one of them lives on under another."""
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """For which patients something may be registered (`[patients] known`); the default is for any."""
+
+    by_registration: bool = True
+    """Whether the first registration for a patient makes that patient known; else only a feed does."""
+    listed: frozenset[str] | None = None
+    """The CX of a file, which then alone says who is known."""
+
+    def admits(self, patient_id: str, known: bool) -> bool:
+        """Whether a registration is taken for this CX, of which the database holds something, or nothing."""
+        return known or self.by_registration if self.listed is None else patient_id in self.listed
+
+
+ANYBODY = Admission()
 
 
 def identity_set(connection: Connection, patient_id: str) -> frozenset[str]:
@@ -55,60 +68,60 @@ def is_known(connection: Connection, patient_id: str) -> bool:
     return connection.execute(known).scalar() == patient_id
 
 
-def admit(connection: Connection, patient_id: str) -> frozenset[str]:
-    """The identity set of a patient something is being registered for; a patient nobody knew becomes known.
+def survivor_of(connection: Connection, patient_id: str) -> str | None:
+    """The CX that this one lives on under, its own while it was never merged, or None for one that is not known."""
+    found = sa.select(patient.c.patient_id, patient.c.survivor).where(patient.c.patient_key == patient_key(patient_id))
+    row = connection.execute(found).first()
+    return row.survivor if row is not None and row.patient_id == patient_id else None
 
-    Raises: XdsFailure, XDSUnknownPatientId for an identifier that lives on under another (ITI TF-2 3.42.4.1.3.3), or
-    XDSRegistryError for one whose key belongs to another CX, which nobody meets but on purpose.
+
+def superseded(connection: Connection, patient_id: str) -> bool:
+    """Whether this CX lives on under another of the same assigning authority: an identifier that is used no more.
+
+    Under one of another authority both remain in use: a D-number stays its holder's number beside the one that came
+    after it, and is asked by until every system has learned of the other.
+    """
+    survivor = survivor_of(connection, patient_id)
+    return survivor not in (None, patient_id) and _authority(survivor) == _authority(patient_id)
+
+
+def _authority(patient_id: str | None) -> str:
+    return (patient_id or "").partition("^^^")[2]
+
+
+def make_known(connection: Connection, patient_id: str) -> bool:
+    """Makes a patient known, as a feed does; False for one that was known already, merged or not: nothing changes.
+
+    Raises XdsFailure for an identifier whose key belongs to another CX, which nobody meets but on purpose.
+    """
+    row = {"patient_key": patient_key(patient_id), "patient_id": patient_id, "survivor": patient_id}
+    row["survivor_key"] = row["patient_key"]
+    if connection.execute(insert_new(connection, patient).returning(patient.c.patient_id), row).first() is not None:
+        return True
+    if survivor_of(connection, patient_id) is None:
+        raise XdsFailure.of(Code.REGISTRY_ERROR, f"{patient_id} cannot be registered")
+    return False
+
+
+def admit(connection: Connection, patient_id: str, admission: Admission = ANYBODY) -> frozenset[str]:
+    """The identity set of a patient something is being registered for; by default a patient nobody knew becomes known.
+
+    Raises: XdsFailure, XDSUnknownPatientId for a patient that is not to become known so, or for an identifier that
+    lives on under another (ITI TF-2 3.42.4.1.3.3), XDSRegistryError for one whose key belongs to another CX.
     """
     rows = _identities(connection, patient_id)
+    if not admission.admits(patient_id, known=bool(rows)):
+        raise _unknown(patient_id, "a patient that this registry was told of")
     if not rows:
-        row = {"patient_key": patient_key(patient_id), "patient_id": patient_id, "survivor": patient_id}
-        row["survivor_key"] = row["patient_key"]
-        if connection.execute(insert_new(connection, patient).returning(patient.c.patient_id), row).first() is not None:
+        if make_known(connection, patient_id):
             return frozenset({patient_id})
         rows = _identities(connection, patient_id)  # another transaction committed it in between
     if rows[0][0] != patient_id:
         raise XdsFailure.of(Code.REGISTRY_ERROR, f"{patient_id} cannot be registered")
     if rows[0][1] != patient_id:
-        expected = "an identifier that was not merged into another"
-        raise XdsFailure((Violation(KNOWN_PATIENT, "SubmissionSet", expected, patient_id).error,))
+        raise _unknown(patient_id, "an identifier that was not merged into another")
     return _set_of(patient_id, rows)
 
 
-def merge(connection: Connection, survivor: str, subsumed: str) -> None:
-    """From now on both are one person, shown as `survivor`. Raises MergeRefused.
-
-    Counts as a change to blocks: a block set on either now covers both, so running decisions must be made again.
-    """
-    if survivor == subsumed:
-        raise MergeRefused("an identifier cannot be merged into itself")
-    # First of all: a block that is being set meanwhile is set before this begins, or on the person it has made.
-    connection.execute(block_journal.update().values(sequence=block_journal.c.sequence + 1))
-    for each in sorted((survivor, subsumed)):
-        try:
-            admit(connection, each)
-        except XdsFailure as failure:
-            raise MergeRefused("one of the identifiers lives on under another, or cannot be registered") from failure
-    rows = {row.patient_id: row for row in connection.execute(_locked((survivor, subsumed)))}
-    if any(rows[each].survivor != each for each in (survivor, subsumed)):
-        raise MergeRefused("one of the identifiers already lives on under another")
-    aliases = connection.execute(
-        sa.select(patient_alias.c.alias).where(patient_alias.c.patient_key == patient_key(subsumed))
-    )
-    moved = [subsumed, *aliases.scalars()]
-    connection.execute(patient_alias.delete().where(patient_alias.c.patient_key == patient_key(subsumed)))
-    rows_moved = [{"patient_key": patient_key(survivor), "alias": alias} for alias in moved]
-    connection.execute(patient_alias.insert(), rows_moved)
-    keys = [patient_key(alias) for alias in moved]
-    moved_to = {"survivor": survivor, "survivor_key": patient_key(survivor)}
-    connection.execute(patient.update().where(patient.c.patient_key.in_(keys)).values(moved_to))
-    connection.execute(
-        block.update().where(block.c.person_key == patient_key(subsumed)).values(person_key=patient_key(survivor))
-    )
-
-
-def _locked(patient_ids: Iterable[str]) -> sa.Select[str, str]:
-    keys = sorted(patient_key(each) for each in patient_ids)
-    found = sa.select(patient.c.patient_id, patient.c.survivor).where(patient.c.patient_key.in_(keys))
-    return found.order_by(patient.c.patient_key).with_for_update()
+def _unknown(patient_id: str, expected: str) -> XdsFailure:
+    return XdsFailure((Violation(KNOWN_PATIENT, "SubmissionSet", expected, patient_id).error,))

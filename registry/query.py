@@ -1,4 +1,5 @@
-"""ITI-18 Registry Stored Query, from the first look at the caller to the last byte of the answer.
+"""ITI-18 Registry Stored Query and ITI-51 Multi-Patient Stored Query, from the first look at the caller to the last
+byte of the answer.
 
 Nothing is returned that policy.shield has not passed, and nothing is returned before it is recorded. What happens to a
 request, and where it can be refused, in order:
@@ -8,35 +9,38 @@ request, and where it can be refused, in order:
 3. situation         row A10, then A10b: without identities and blocks nobody is answered
 4. refusal           rows A11-A12: Failure with the reason code
 5. outlook, find     a patient closed to this caller costs the same statements and finds nothing
-6. shield            rows B-E: what is hidden is not there; limits count what is left
+6. sift              rows B-E: what is hidden is not there; limits count what is left
 7. record            no record, no answer
 8. confirm           a block or policy that changed meanwhile: back to 3, three times at most
 
-Sources: ITI TF-2 3.18, TF-3 4.2.4; the decision table (docs/policy-guide.md).
+Sources: ITI TF-2 3.18, 3.51, TF-3 4.2.4; the decision table (docs/policy-guide.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
 
 from audit.event import Event, Exchange, Object, RecordLost
 from ihe import ebrim, queries, xml
-from ihe.errors import XdsError, XdsFailure, clip
-from ihe.names import Code, ResponseStatus
+from ihe.errors import XdsError, XdsFailure
+from ihe.names import Action, Code, ResponseStatus
 from ihe.queries import AdhocQuery, Returns
 from ihe.soap import Call, Reply, write_reply
 from policy.agreements import Policy
 from policy.decide import Situation, malformed, outlook, refusal
 from policy.facts import BlocksUnavailable, CallerUnknown, Decision, Peer, Reason, Refusal, RulesUnknown, Subject
-from policy.shield import Family, Shown, shield
+from policy.rows import RANK
 from registry.desk import Desk
 from registry.engine import StoreTrouble
+from registry.gathered import Chosen, Gathered
 from registry.refusals import receiver, record_unanswered
+from registry.sifting import Sifted, patients_of, sift, sift_documents
 from registry.store import Found
-from registry.stored_queries import FindDocuments, GetDocuments, StoredQuery, understand
+from registry.stored_queries import AcrossPatients, ById, FindDocuments, GetDocuments, OfOnePatient, StoredQuery
+from registry.understanding import understand
 
 log = structlog.get_logger()
 
@@ -57,8 +61,20 @@ class Question:
 
     @property
     def patient_id(self) -> str | None:
-        """The patient the query names; None where it names none."""
-        return self.query.patient_id if isinstance(self.query, FindDocuments) else None
+        """The patient a query of ITI-18 names; None where it names none."""
+        return self.query.patient_id if isinstance(self.query, OfOnePatient) else None
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Every patient the query names."""
+        if isinstance(self.query, AcrossPatients):
+            return self.query.patient_ids
+        return () if self.patient_id is None else (self.patient_id,)
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """Whom the exchange is about: the token's patient, or those a machine asks for."""
+        return (self.subject.patient_id,) if self.subject.patient_id else self.named
 
     @property
     def leaf(self) -> bool:
@@ -105,7 +121,7 @@ def answer_query(call: Call, peer: Peer, desk: Desk) -> Reply:
             raise subject.fault
         try:
             asked = queries.read(call.body)
-            query = understand(asked, desk.home)
+            query = understand(asked, desk.home, desk.across if call.action is Action.MULTI_PATIENT_QUERY else None)
         except XdsFailure as failure:
             answer = Answer(exchange.failed(subject, failure.errors, patient_id=subject.patient_id), failure.errors)
             desk.audit.record(answer.event)
@@ -134,14 +150,17 @@ def decided(question: Question, desk: Desk) -> tuple[Answer, Basis | None]:
     """
     subject, policy = question.subject, desk.rules()
     question = replace(question, exchange=question.exchange.under(policy.edition))
-    if (reason := malformed(subject, policy, question.patient_id)) is not None:
+    asked = question.named or (None,)
+    if (reason := _first(malformed(subject, policy, each) for each in asked)) is not None:
         return _refused(question, reason), None
     try:
         # The number first: a block that is set while the blocks are read must count as a change.
         basis = Basis(policy, desk.blocks.sequence())
-        people = _people(question, desk)
-        situation = _brought_up(Situation(subject, policy, desk.blocks.of(people), people, question.exchange.at), desk)
-        if (reason := refusal(situation, question.patient_id)) is not None:
+        people = frozenset(each for patient in question.about for each in desk.store.identity_set(patient))
+        across = isinstance(question.query, AcrossPatients)
+        situation = Situation(subject, policy, desk.blocks.of(people), people, question.exchange.at, across=across)
+        situation = _brought_up(situation, desk)
+        if (reason := _first(refusal(situation, each) for each in asked)) is not None:
             return _refused(question, reason), basis
         return _answered(question, situation, desk), basis
     except BlocksUnavailable:
@@ -162,91 +181,107 @@ def _brought_up(situation: Situation, desk: Desk) -> Situation:
     return replace(situation, now=now) if any(began) else situation
 
 
-def _people(question: Question, desk: Desk) -> frozenset[str]:
-    """Every identifier of the one patient the request is about: the token's, or what a machine asks for."""
-    patient_id = question.subject.patient_id or question.patient_id
-    return desk.store.identity_set(patient_id) if patient_id else frozenset()
+def _first(reasons: Iterable[Reason | None]) -> Reason | None:
+    """Of the reasons to refuse what is asked of several patients the one that the decision table has first."""
+    return min((reason for reason in reasons if reason is not None), key=RANK.__getitem__, default=None)
 
 
 def _answered(question: Question, situation: Situation, desk: Desk) -> Answer:
-    """Finds, shields, counts and writes. Raises XdsFailure, StoreTrouble, BlocksUnavailable."""
-    query, subject = question.query, question.subject
-    shares_deprecated = situation.policy.shares_deprecated
-    patient_id = subject.patient_id or question.patient_id
-    closed = outlook(situation, patient_id).closed if patient_id else None
-    decoys: tuple[Found, ...] = ()
-    if isinstance(query, GetDocuments):
-        hits = desk.store.get_documents(query, question.leaf, shares_deprecated)
-        found, decoys = hits.found, hits.decoys
-    else:
-        _must_be_known(query, situation, desk)
-        people = situation.identities if closed is None else frozenset[str]()
-        found = desk.store.find_documents(query, people, question.leaf, shares_deprecated)
-    situation = _brought_up(_with_blocks_of(found, situation, desk), desk)
-    # Decoys are judged like what they stand for, so that an unknown id takes as long as a hidden one (B6).
-    shown = shield(situation, [Family(each.family, (each.facts,), each.replaced_by) for each in (*found, *decoys)])
-    seen = set(shown.visible)
-    visible = [each for each in found if each.facts.entry_uuid in seen]
-    objects = _objects(query, found, shown, closed)
+    """Finds, sifts, counts and writes. Raises XdsFailure, StoreTrouble, BlocksUnavailable."""
+    situation, sifted, gathered = _found(question, situation, desk)
+    chosen = sifted.chosen
     # An alert of these goes out from the trail: a line written here would tell by its time that the document exists.
-    if errors := tuple(_limits(question, visible, desk)):
+    if errors := tuple(_limits(question, chosen, desk)):
         refused = _failed(question, errors)
-        return replace(refused, event=replace(refused.event, objects=objects, note="; ".join(shown.notes)))
-    write = desk.store.render if question.leaf else _reference
-    written = tuple(write(each, desk.home) for each in visible)
+        return replace(refused, event=replace(refused.event, objects=sifted.objects, note=sifted.note))
+    written = tuple(_written(question, sifted, gathered, desk))
     # A machine that asks by id names no patient: the trail must know all the same whose documents it was shown.
-    first, *others = dict.fromkeys([*([patient_id] if patient_id else ()), *_patients(visible)]) or ("",)
-    event = question.exchange.queried(subject, first, question.asked.id, question.text, objects)
-    event = replace(event, patients=tuple(others), note="; ".join(shown.notes))
+    first, *others = dict.fromkeys([*question.about, *sifted.patients]) or ("",)
+    event = question.exchange.queried(question.subject, first, question.asked.id, question.text, sifted.objects)
+    event = replace(event, patients=tuple(others), note=sifted.note)
     return Answer(event, (), written)
 
 
-def _patients(visible: Sequence[Found]) -> list[str]:
-    return [each.facts.patient_id for each in visible]
+def _found(question: Question, situation: Situation, desk: Desk) -> tuple[Situation, Sifted, Gathered]:
+    """What there is, sifted, in the situation that holds the blocks of everybody it is about."""
+    query, leaf, later = question.query, question.leaf, situation.policy.shares_deprecated
+    closed = {each: why for each in question.about if (why := outlook(situation, each).closed) is not None}
+    if isinstance(query, OfOnePatient):
+        _must_be_known(query, situation, desk)
+    found: tuple[Found, ...] = ()
+    decoys: tuple[Found, ...] = ()
+    gathered = Gathered()
+    if isinstance(query, FindDocuments):
+        found = desk.store.find_documents(query, _open(question, situation, closed, desk), leaf, later)
+    elif isinstance(query, AcrossPatients) and isinstance(query.wanted, FindDocuments):
+        found = desk.store.find_documents(query.wanted, _open(question, situation, closed, desk), leaf, later)
+    elif isinstance(query, GetDocuments):
+        hits = desk.store.get_documents(query, leaf, later)
+        found, decoys = hits.found, hits.decoys
+    else:
+        gathered = desk.store.gather(query, _open(question, situation, closed, desk), leaf, later)
+    entries = found or tuple(gathered.entries.values())
+    missing = patients_of(situation, entries, gathered.containers.values())
+    if isinstance(query, ById) and not situation.is_machine:
+        # One look more for every id, or it would tell a corrected entry from an unknown one.
+        missing = missing or frozenset({""})
+    if missing:
+        situation = replace(situation, blocks={**situation.blocks, **desk.blocks.of(missing)})
+    situation = _brought_up(situation, desk)
+    if isinstance(query, FindDocuments | GetDocuments) or found:
+        return situation, sift_documents(situation, query, found, decoys, closed.values()), gathered
+    return situation, sift(situation, query, gathered, desk.registers, closed.values()), gathered
 
 
-def _must_be_known(query: FindDocuments, situation: Situation, desk: Desk) -> None:
+def _open(
+    question: Question, situation: Situation, closed: Mapping[str, Decision], desk: Desk
+) -> frozenset[str] | None:
+    """Whose objects are read: every identifier of the patients asked about, but of those closed to this caller. None
+    where a machine names nobody: then it is whoever's turn up.
+
+    An identifier that was merged into another of its register finds nothing any more (ITI TF-2 3.8.4.2.3).
+    """
+    if not question.about:
+        return None
+    # Whoever has one identifier only was never merged: most queries cost no look more.
+    merged = len(situation.identities) > 1
+    gone = {each for each in question.named if merged and desk.store.superseded(each)}
+    if gone and question.subject.patient_id:
+        return frozenset()
+    if not closed and not gone:
+        return situation.identities
+    left = [patient for patient in question.about if patient not in closed and patient not in gone]
+    return frozenset(each for patient in left for each in desk.store.identity_set(patient))
+
+
+def _must_be_known(query: OfOnePatient, situation: Situation, desk: Desk) -> None:
     """XDSUnknownPatientId, on nodes whose every agreement is with machines: to anybody else it would tell too much."""
     told = desk.unknown_patient_is_error and situation.policy.machines_only and situation.is_machine
     if told and not desk.store.is_known(query.patient_id):
         raise XdsFailure.of(Code.UNKNOWN_PATIENT_ID, query.patient_id)
 
 
-def _with_blocks_of(found: Sequence[Found], situation: Situation, desk: Desk) -> Situation:
-    """The situation with the blocks of every patient found; to a person, row B2 hides all but one anyway."""
-    if not situation.is_machine:
-        return situation
-    families = [family for each in found for family in (each.family, *each.replaced_by)]
-    others = {entry.patient_id for family in families for entry in family} - set(situation.blocks)
-    return replace(situation, blocks={**situation.blocks, **desk.blocks.of(others)}) if others else situation
-
-
-def _limits(question: Question, visible: Sequence[Found], desk: Desk) -> Iterable[XdsError]:
+def _limits(question: Question, chosen: Chosen, desk: Desk) -> Iterable[XdsError]:
     """Limits of an answer, counted on what the caller may see (ITI TF-2 3.18.4.1.2.5, 3.18.4.1.2.6)."""
-    if question.leaf and isinstance(question.query, GetDocuments) and len(set(_patients(visible))) > 1:
-        yield XdsError(Code.RESULT_NOT_SINGLE_PATIENT, "the ids are of more than one patient")
-    if question.leaf and len(visible) > desk.max_results:
-        yield XdsError(Code.TOO_MANY_RESULTS, f"more than {desk.max_results} entries; ask for ObjectRef or narrow it")
+    if question.leaf and isinstance(question.query, ById) and len(chosen.patients) > 1:
+        yield XdsError(Code.RESULT_NOT_SINGLE_PATIENT, "what the ids name is of more than one patient")
+    if question.leaf and chosen.size > desk.max_results:
+        yield XdsError(Code.TOO_MANY_RESULTS, f"more than {desk.max_results} objects; ask for ObjectRef or narrow it")
 
 
-def _objects(query: StoredQuery, found: Sequence[Found], shown: Shown, closed: Decision | None) -> tuple[Object, ...]:
-    """Every decision of the exchange: patients of whom nothing was looked at, entries, and ids that name none."""
-    patients = {closed, *(decision for patient_id, decision in shown.patients.items() if patient_id)} - {None}
-    objects = [Object(decision) for decision in patients if decision is not None]
-    for each in shown.judgements:
-        entry = each.entry
-        if entry.patient_id:  # a decoy has none; what it stands for follows
-            objects.append(Object(each.decision, entry.entry_uuid, entry.repository_unique_id, entry.unique_id))
-    if isinstance(query, GetDocuments):
-        unknown = Decision(permit=False, reason=Reason.UNKNOWN_DOC)
-        known = {each.facts.entry_uuid for each in found} | {each.facts.unique_id for each in found}
-        objects += [Object(unknown, entry_uuid=clip(each, 256)) for each in query.entry_uuids if each not in known]
-        objects += [Object(unknown, unique_id=clip(each, 256)) for each in query.unique_ids if each not in known]
-    return tuple(objects)
-
-
-def _reference(found: Found, home: str) -> bytes:
-    return ebrim.object_ref(found.facts.entry_uuid, home)
+def _written(question: Question, sifted: Sifted, gathered: Gathered, desk: Desk) -> Iterator[bytes]:
+    """The objects of the answer as XML."""
+    store, home, chosen = desk.store, desk.home, sifted.chosen
+    if not question.leaf:
+        for uuid in chosen.uuids:
+            yield ebrim.object_ref(uuid, home)
+        return
+    for container in chosen.containers:
+        yield store.render_container(container, gathered.last_update(container, sifted.shows), home)
+    for entry in chosen.entries:
+        yield store.render(entry, home)
+    for link in chosen.links:
+        yield store.render_link(link, home)
 
 
 def _refused(question: Question, reason: Reason) -> Answer:
@@ -259,6 +294,6 @@ def _refused(question: Question, reason: Reason) -> Answer:
 
 
 def _failed(question: Question, errors: tuple[XdsError, ...]) -> Answer:
-    patient_id = question.subject.patient_id or question.patient_id or ""
-    event = question.exchange.failed(question.subject, errors, patient_id=patient_id)
-    return Answer(replace(event, query_id=question.asked.id, query=question.text), errors)
+    first, *others = question.about or ("",)
+    event = question.exchange.failed(question.subject, errors, patient_id=first)
+    return Answer(replace(event, patients=tuple(others), query_id=question.asked.id, query=question.text), errors)

@@ -69,6 +69,12 @@ class Found:
     replaced_by: tuple[tuple[EntryFacts, ...], ...] = ()
     """The family of each document that replaced a deprecated entry; filled in by Reader.with_replacements."""
 
+    @property
+    def superseded(self) -> bool:
+        """Whether there is a newer version of the same logical entry (ITI-57)."""
+        facts = self.facts
+        return any(each.lid == facts.lid and each.version > facts.version for each in self.family)
+
 
 @dataclass(frozen=True, slots=True)
 class Hits:
@@ -95,41 +101,46 @@ class Reader:
 
     def __init__(self, vocabulary: Vocabulary, on_sqlite: bool) -> None:
         self._columns = Columns(vocabulary)
+        self.facts = self._columns.facts
         self._statements = FindStatements(vocabulary, on_sqlite)
 
     def find(self, connection: Connection, query: FindDocuments, keys: Mapping[int, str], leaf: bool) -> list[Found]:
-        """Entries of one patient. `keys` are the patient keys to read, each with the CX that must stand there."""
+        """Entries of the patients with these keys, each with the CX that must stand there; without any, everybody's."""
         statement, values = self._statements.of(query, tuple(keys), leaf)
         rows = connection.execute(statement, values).all()
-        if query.author_persons:
+        if query.sifts_authors:
             rows = [row for row in rows if query.matches_author(row.authors)]
-        known, facts = set(keys.values()), self._columns.facts
-        found = [(row, facts(row)) for row in rows if row[PATIENT_ID] in known]
+        known, facts = set(keys.values()), self.facts
+        found = [(row, facts(row)) for row in rows if not known or row[PATIENT_ID] in known]
         shared = {row[UNIQUE_ID] for row, _ in found if row[SHARED]}
         if not shared:
             return [Found(each, (each,), *(row[BODY:] if leaf else _NO_BODY)) for row, each in found]
-        families = self._families(connection, shared)
+        families = self.families(connection, shared)
         return [_found(row, each, families, leaf) for row, each in found]
 
     def get(self, connection: Connection, query: GetDocuments, leaf: bool) -> Hits:
-        """Entries by entryUUID or by uniqueId, of any patient. Needs a snapshot."""
-        wanted = {raw for each in query.entry_uuids if (raw := uuid_bytes(each)) is not None}
+        """Entries by entryUUID, uniqueId or logical id, of any patient. Needs a snapshot."""
+        uuids = query.entry_uuids or query.logical_ids
+        wanted = {raw for each in uuids if (raw := uuid_bytes(each)) is not None}
         hashes = {uid_hash(each) for each in query.unique_ids}
-        if query.entry_uuids:
+        if uuids:
             asked = padded(sorted(wanted), DECOY_UUID)
             known = _directory(len(asked)).rows(connection, bound("uuid", asked))
             hashes = {found for kind, found in known if kind == ObjectKind.DOCUMENT}
         unique_ids = set(query.unique_ids)
-        rows = self._rows(connection, hashes, len({*query.entry_uuids, *unique_ids}), leaf)
+        rows = self._rows(connection, hashes, len({*uuids, *unique_ids}), leaf)
         # Reading a row costs time; an id without one must cost it too, however many of them are asked at once.
         read = [(row, self._columns.facts(row)) for row in rows]
         families = _by_family(facts for _, facts in read)
+        # A logical id is the entryUUID of the first version; all versions have one uniqueId.
+        by = 1 if query.logical_ids else 0
         hits = [
             _found(row, facts, families, leaf)
             for row, facts in read
-            if row[0] in wanted or facts.unique_id in unique_ids or not row[PATIENT_ID]
+            if row[by] in wanted or facts.unique_id in unique_ids or not row[PATIENT_ID]
         ]
-        found = tuple(each for each in hits if each.facts.patient_id)
+        newest = bool(unique_ids) and query.level == 1
+        found = tuple(each for each in hits if each.facts.patient_id and not (newest and each.superseded))
         return Hits(found, tuple(each for each in hits if not each.facts.patient_id))
 
     def lookup(self, connection: Connection, asked: Sequence[DocumentKey], replacements: bool) -> Known:
@@ -154,9 +165,10 @@ class Reader:
         self, connection: Connection, entries: Iterable[EntryFacts]
     ) -> dict[str, tuple[tuple[EntryFacts, ...], ...]]:
         """By entryUUID, the families of what replaced each deprecated one of these. Needs a snapshot."""
-        return replaced_by(connection, entries, self._families)
+        return replaced_by(connection, entries, self.families)
 
-    def _families(self, connection: Connection, unique_ids: Iterable[str]) -> dict[DocumentKey, tuple[EntryFacts, ...]]:
+    def families(self, connection: Connection, unique_ids: Iterable[str]) -> dict[DocumentKey, tuple[EntryFacts, ...]]:
+        """All entries that carry these uniqueIds, whoever's, by document. Needs a snapshot."""
         hashes = {uid_hash(each) for each in unique_ids}
         rows = self._rows(connection, hashes, len(hashes), leaf=False)
         return _by_family(self._columns.facts(row) for row in rows if row[PATIENT_ID])

@@ -4,27 +4,51 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from typing import Protocol
 
-from audit.event import Exchange, Kind, RecordLost
+from audit.event import Exchange, Kind, Recorder, RecordLost
 from ihe.errors import FaultCode, SoapFault, Subcode
+from ihe.names import Action
 from ihe.soap import Call
 from policy.facts import Channel, Reason, Refusal, Subject
-from registry.desk import Desk
 
 
 def machine(call: Call, caller: Subject | Refusal) -> Subject | Refusal:
     """The machine identity that sends, or a refusal: people and patients do not write metadata (row A4)."""
     if isinstance(caller, Refusal) or caller.channel is Channel.MACHINE:
         return caller
+    return _not_allowed(call, caller, f"{call.action.transaction} is for machines")
+
+
+def administrator(call: Call, caller: Subject | Refusal) -> Subject | Refusal:
+    """The machine identity that sends, if it may change what is registered anywhere at all; else a refusal."""
+    sender = machine(call, caller)
+    if isinstance(sender, Refusal):
+        return sender
+    allowed = sender.may_remove if call.action is Action.REMOVE else sender.may_update
+    if allowed:
+        return sender
+    return _not_allowed(call, sender, f"{sender.machine} has no repositories for {call.action.transaction}")
+
+
+def _not_allowed(call: Call, caller: Subject, note: str) -> Refusal:
     reason = Reason.CHANNEL_NOT_ALLOWED
     fault = SoapFault(FaultCode.SENDER, reason.value, Subcode.FAILED_AUTHENTICATION, relates_to=call.message_id)
-    return Refusal(reason, fault, caller, f"{call.action.transaction} is for machines")
+    return Refusal(reason, fault, caller, note)
 
 
-def record_unanswered(desk: Desk, exchange: Exchange, reason: str) -> None:
+class Recording(Protocol):
+    """Whatever has a trail."""
+
+    @property
+    def audit(self) -> Recorder:
+        """The trail."""
+
+
+def record_unanswered(desk: Recording, exchange: Exchange, reason: str, subject: Subject | None = None) -> None:
     """Records that nobody was answered because this node could not; a lost record changes nothing about that."""
     with suppress(RecordLost):
-        desk.audit.record(replace(exchange.event(Kind.FAILED, None), reason=reason))
+        desk.audit.record(replace(exchange.event(Kind.FAILED, subject), reason=reason))
 
 
 def receiver(call: Call, reason: str) -> SoapFault:

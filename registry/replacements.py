@@ -10,9 +10,9 @@ from sqlalchemy.engine import Connection
 
 from ihe.names import Status
 from policy.facts import DocumentKey, EntryFacts
-from registry.lineage import REPLACING
+from registry.lineage import REPLACING, versions
 from registry.patients import identity_set
-from registry.tables import DECOY_UUID, association, document, patient_key, uuid_bytes, uuid_text
+from registry.tables import DECOY_UUID, association, patient_key, uuid_bytes, uuid_text
 
 Families = Mapping[DocumentKey, tuple[EntryFacts, ...]]
 FamiliesOf = Callable[[Connection, Collection[str]], Families]
@@ -24,41 +24,45 @@ def replaced_by(
 ) -> dict[str, tuple[tuple[EntryFacts, ...], ...]]:
     """Per deprecated entry (by entryUUID) the family of each document that replaced it. Needs a snapshot.
 
+    A replacement of one version is one of all (ITI-57): a superseded version does not outlive the latest.
     Where nothing is deprecated the same statements look for nobody's, so that it does not tell by time.
     """
     deprecated = [entry for entry in entries if entry.status is Status.DEPRECATED]
     people = {entry.patient_id for entry in deprecated} or {""}
     keys = {patient_key(each) for person in people for each in identity_set(connection, person)}
-    later: dict[bytes, set[bytes]] = defaultdict(set)
+    lines: dict[bytes, bytes] = {}
+    unique_ids: dict[bytes, str] = {}
+    steps: list[tuple[bytes, bytes]] = []
     front = {raw for entry in deprecated if (raw := uuid_bytes(entry.entry_uuid)) is not None} or {DECOY_UUID}
     seen: set[bytes] = set()
     while front:
+        for row in versions(connection, keys, front):
+            lines[row.entry_uuid], unique_ids[row.lid] = row.lid, row.unique_id
+            front.add(row.entry_uuid)
         seen |= front
-        steps = sa.select(association.c.target, association.c.source).where(
+        replacing = sa.select(association.c.target, association.c.source).where(
             association.c.patient_key.in_(keys), association.c.target.in_(front), association.c.type.in_(REPLACING)
         )
-        for row in connection.execute(steps):
-            later[row.target].add(row.source)
-        front = {raw for old in front for raw in later[old]} - seen
-    placed = sa.select(document.c.entry_uuid, document.c.unique_id).where(
-        document.c.patient_key.in_(keys), document.c.entry_uuid.in_(seen)
-    )
-    unique_ids = {row.entry_uuid: row.unique_id for row in connection.execute(placed)}
+        found = [(row.target, row.source) for row in connection.execute(replacing)]
+        steps += found
+        front = {source for _, source in found} - seen
+    later: dict[bytes, set[bytes]] = defaultdict(set)
+    for old, new in steps:
+        if new in lines:
+            later[lines.get(old, old)].add(lines[new])
     families = families_of(connection, frozenset(unique_ids.values()))
-    by_entry = {entry.entry_uuid: family for family in families.values() for entry in family}
+    by_line = {entry.lid: family for family in families.values() for entry in family}
     return {
-        entry.entry_uuid: tuple(
-            by_entry[uuid_text(raw)] for raw in _after(uuid_bytes(entry.entry_uuid), later) if raw in unique_ids
-        )
+        entry.entry_uuid: tuple(by_line[uuid_text(raw)] for raw in _after(uuid_bytes(entry.lid), later))
         for entry in deprecated
     }
 
 
 def _after(old: bytes | None, later: Mapping[bytes, set[bytes]]) -> list[bytes]:
-    """Everything that came after, nearest first."""
+    """Every logical entry that came after this one, nearest first."""
     found: list[bytes] = []
-    front = sorted(later.get(old, ())) if old is not None else []
+    front = sorted(later.get(old, set()) - {old}) if old is not None else []
     while front:
         found += front
-        front = sorted({raw for each in front for raw in later.get(each, ())} - set(found))
+        front = sorted({raw for each in front for raw in later.get(each, ())} - {old, *found})
     return found

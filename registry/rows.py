@@ -41,6 +41,11 @@ UNIQUE_ID, SHARED, PATIENT_ID, BODY = 4, 17, 18, 21
 assert (FACTS[UNIQUE_ID], FACTS[SHARED]) == (document.c.unique_id, document.c.shared)
 assert (FACTS[PATIENT_ID], len(FACTS)) == (patient.c.patient_id, BODY)
 LEAF = (*FACTS, document.c.codec, document.c.body)
+CONTENT = (*LEAF, document.c.object_type, document.c.format_code)
+"""What filters on the documents of a set or a folder read besides."""
+CONTENT_FACTS = (*FACTS, sa.literal(0), sa.literal(b""), document.c.object_type, document.c.format_code)
+"""The same without a body."""
+OBJECT_TYPE, FORMAT_CODE = BODY + 2, BODY + 3
 WITH_PATIENT = document.join(patient, patient.c.patient_key == document.c.patient_key)
 
 

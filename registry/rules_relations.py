@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ihe import values
-from ihe.names import AssociationType
+from ihe.names import ON_DEMAND_ENTRY, AssociationType
 from ihe.submittal import Kind, Submittal, SubmittedObject
 from registry import rules_table as rules
 from registry.rules_table import Violation
@@ -47,6 +47,7 @@ def relations(submittal: Submittal) -> Iterator[Violation]:
             yield from _membership(association, known)
         else:
             yield from _relationship(association, known)
+    yield from _addenda(typed)
     yield from _members(submittal, known, typed)
     yield from _circles(typed)
 
@@ -125,8 +126,24 @@ def _relationship(association: SubmittedObject, known: Known) -> Iterator[Violat
         yield Violation(
             rules.RELATIONSHIP_TARGET, path, "a registered DocumentEntry", f"{association.target}, sent with it"
         )
+    if association.type == AssociationType.IS_SNAPSHOT_OF and source is Kind.ENTRY:
+        snapshot = known[association.source]
+        if snapshot.object_type == ON_DEMAND_ENTRY:
+            said = f"{association.source}, an on-demand entry"
+            yield Violation(rules.SNAPSHOT_ENDS, f"{association.path}/@sourceObject", "a stable DocumentEntry", said)
     if association.slot(_STATUS) is not None:
         yield from _status(association, source, target)
+
+
+def _addenda(typed: list[SubmittedObject]) -> Iterator[Violation]:
+    """Addenda to what the same submission makes by transformation; the store knows the others."""
+    transforms = {found.source for found in typed if found.type == AssociationType.XFRM}
+    for association in typed:
+        if association.type == AssociationType.APND and association.target in transforms:
+            path = f"{association.path}/@targetObject"
+            yield Violation(
+                rules.APPENDED_TRANSFORM, path, "a DocumentEntry that is no transformation", association.target
+            )
 
 
 def _is_folder_content(association: SubmittedObject, known: Known) -> bool:

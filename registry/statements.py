@@ -33,11 +33,12 @@ def any_of(column: sa.ColumnElement[int], name: str, on_sqlite: bool) -> sa.Colu
 
 
 def like_any_of(column: sa.Column[str], name: str, on_sqlite: bool) -> sa.ColumnElement[bool]:
-    """`column` is like one of the patterns bound to `name` with alternatives(); patterns have no escaped wildcards."""
+    """`column` is like one of the patterns bound to `name` with alternatives(); escape_like() escapes in them."""
     if on_sqlite:
         each = sa.func.json_each(sa.bindparam(name)).table_valued("value")
-        matching = sa.select(sa.literal(1)).select_from(each).where(column.like(each.c.value))
+        matching = sa.select(sa.literal(1)).select_from(each).where(column.like(each.c.value, escape=LIKE_ESCAPE))
         return sa.exists(matching.correlate(column.table))
+    # PostgreSQL takes no ESCAPE here and has the same character for it.
     return column.like(sa.any_(sa.bindparam(name, type_=sa.ARRAY(sa.Text))))
 
 

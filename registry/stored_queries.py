@@ -1,65 +1,241 @@
-"""Stored queries as types: what may be asked, how often and in which syntax, in one table; everything else is an error.
+"""Stored queries as types: what was asked, read and checked. How they are read: registry.understanding.
 
-A missing filter is never a wildcard: a required parameter that is absent, or empty, or holds nothing known is refused.
-Sources: ITI TF-2 3.18.4.1.2.3 (parameters, codings, AND and OR), TF-3 4.2.4.1 (error codes).
+An empty tuple or set: not given. Groups are ANDed, the values of a group ORed. Ids are as sent; one that is no id finds
+nothing. Sources: ITI TF-2 3.18.4.1.2.3.7, 3.51.4.1.2.3; supplement XDS Metadata Update for versions and statuses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from ihe.errors import XdsError, XdsFailure, clip
 from ihe.metadata import Coded
-from ihe.names import STABLE_ENTRY, Code, QueryId, Status
-from ihe.queries import MOST_ERRORS, AdhocQuery
-from ihe.values import cx, earliest, is_dtm
-from registry.tables import OBJECT_TYPE_NUMBER, SEPARATOR
+from ihe.names import STABLE_ENTRY, Status
+from registry.parameters import ALWAYS, Period
+from registry.tables import SEPARATOR
+
+Codes = tuple[Coded, ...]
+Groups = tuple[Codes, ...]
+STABLE = frozenset({STABLE_ENTRY})
+APPROVED = frozenset({Status.APPROVED})
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
-    """A half-open time range in numbers yyyymmddhhmmss; None where it has no end, or no beginning."""
+class Excluded:
+    """What FindDocumentsExclude leaves out: an entry that any of these matches."""
 
-    begin: int | None = None
-    end: int | None = None
+    class_codes: Codes = ()
+    type_codes: Codes = ()
+    practice_codes: Codes = ()
+    facility_codes: Codes = ()
+    format_codes: Codes = ()
+    event_codes: Groups = ()
+    confidentiality_codes: Groups = ()
+    author_persons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FindDocuments:
-    """FindDocuments, read and checked. An empty tuple: not given. Groups are ANDed, the codes of a group ORed."""
+    """FindDocuments, FindDocumentsByReferenceId and FindDocumentsExclude."""
+
+    patient_id: str
+    """Empty as a part of AcrossPatients."""
+    statuses: frozenset[Status]
+    class_codes: Codes = ()
+    type_codes: Codes = ()
+    practice_codes: Codes = ()
+    facility_codes: Codes = ()
+    format_codes: Codes = ()
+    creation_time: Period = ALWAYS
+    service_start: Period = ALWAYS
+    service_stop: Period = ALWAYS
+    event_codes: Groups = ()
+    confidentiality_codes: Groups = ()
+    author_persons: tuple[str, ...] = ()
+    object_types: frozenset[str] = STABLE
+    reference_ids: tuple[tuple[str, ...], ...] = ()
+    availabilities: frozenset[str] = frozenset()
+    excluded: Excluded | None = None
+
+    @property
+    def sifts_authors(self) -> bool:
+        """Whether matches_author() has anything to say."""
+        return bool(self.author_persons) or (self.excluded is not None and bool(self.excluded.author_persons))
+
+    def matches_author(self, authors: str) -> bool:
+        """Whether any authorPerson of an entry (inline, between SEPARATORs) matches any of the patterns, and none of
+        those that are excluded."""
+        unwanted = () if self.excluded is None else self.excluded.author_persons
+        return (not self.author_persons or by_any(authors, self.author_persons)) and not by_any(authors, unwanted)
+
+
+@dataclass(frozen=True, slots=True)
+class FindSubmissionSets:
+    """FindSubmissionSets."""
 
     patient_id: str
     statuses: frozenset[Status]
-    class_codes: tuple[Coded, ...] = ()
-    type_codes: tuple[Coded, ...] = ()
-    practice_codes: tuple[Coded, ...] = ()
-    facility_codes: tuple[Coded, ...] = ()
-    format_codes: tuple[Coded, ...] = ()
-    creation_time: Period = Period()
-    service_start: Period = Period()
-    service_stop: Period = Period()
-    event_codes: tuple[tuple[Coded, ...], ...] = ()
-    confidentiality_codes: tuple[tuple[Coded, ...], ...] = ()
+    source_ids: tuple[str, ...] = ()
+    submission_time: Period = ALWAYS
     author_persons: tuple[str, ...] = ()
-    object_types: frozenset[str] = frozenset({STABLE_ENTRY})
+    """At most one pattern."""
+    content_types: Codes = ()
 
-    def matches_author(self, authors: str) -> bool:
-        """Whether any authorPerson of an entry (inline, between SEPARATORs) matches any of the patterns."""
-        persons = authors.split(SEPARATOR)[1:-1]
-        return any(like(person, pattern) for person in persons for pattern in self.author_persons)
+
+@dataclass(frozen=True, slots=True)
+class FindFolders:
+    """FindFolders. `last_update` is compared with the time that is shown, so after what is hidden is out."""
+
+    patient_id: str
+    statuses: frozenset[Status]
+    last_update: Period = ALWAYS
+    codes: Groups = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AcrossPatients:
+    """A query of ITI-51: the patients it names, maybe none, and what is wanted of them (without a patient_id)."""
+
+    patient_ids: tuple[str, ...]
+    wanted: FindDocuments | FindFolders
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Which documents of a patient, a set or a folder are wanted."""
+
+    format_codes: Codes = ()
+    confidentiality_codes: Groups = ()
+    object_types: frozenset[str] = STABLE
+    availabilities: frozenset[str] = frozenset()
+
+
+ANY_CONTENTS = Contents()
+
+
+@dataclass(frozen=True, slots=True)
+class GetAll:
+    """GetAll."""
+
+    patient_id: str
+    entry_statuses: frozenset[Status]
+    set_statuses: frozenset[Status]
+    folder_statuses: frozenset[Status]
+    contents: Contents = ANY_CONTENTS
+    association_statuses: frozenset[Status] = APPROVED
 
 
 @dataclass(frozen=True, slots=True)
 class GetDocuments:
-    """GetDocuments: exactly one of the two is not empty. Ids as sent; one that is no id finds nothing."""
+    """GetDocuments: exactly one of the first three is not empty."""
 
     entry_uuids: tuple[str, ...] = ()
     unique_ids: tuple[str, ...] = ()
+    logical_ids: tuple[str, ...] = ()
+    level: int = 1
+    """1: of what has versions, a uniqueId means the newest. 2: it means all."""
 
 
-StoredQuery = FindDocuments | GetDocuments
+@dataclass(frozen=True, slots=True)
+class GetFolders:
+    """GetFolders: as GetDocuments."""
+
+    entry_uuids: tuple[str, ...] = ()
+    unique_ids: tuple[str, ...] = ()
+    logical_ids: tuple[str, ...] = ()
+    level: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GetAssociations:
+    """GetAssociations: with one of these objects at either end."""
+
+    uuids: tuple[str, ...]
+    association_statuses: frozenset[Status] = APPROVED
+
+
+@dataclass(frozen=True, slots=True)
+class GetDocumentsAndAssociations:
+    """GetDocumentsAndAssociations: exactly one of the first two is not empty."""
+
+    entry_uuids: tuple[str, ...] = ()
+    unique_ids: tuple[str, ...] = ()
+    level: int = 1
+    association_statuses: frozenset[Status] = APPROVED
+
+
+@dataclass(frozen=True, slots=True)
+class GetSubmissionSets:
+    """GetSubmissionSets: that have one of these documents or folders as member."""
+
+    uuids: tuple[str, ...]
+    association_statuses: frozenset[Status] = APPROVED
+
+
+@dataclass(frozen=True, slots=True)
+class GetSubmissionSetAndContents:
+    """GetSubmissionSetAndContents: one id of one kind."""
+
+    entry_uuids: tuple[str, ...] = ()
+    unique_ids: tuple[str, ...] = ()
+    contents: Contents = ANY_CONTENTS
+    association_statuses: frozenset[Status] = APPROVED
+
+
+@dataclass(frozen=True, slots=True)
+class GetFolderAndContents:
+    """GetFolderAndContents: one id of one kind."""
+
+    entry_uuids: tuple[str, ...] = ()
+    unique_ids: tuple[str, ...] = ()
+    contents: Contents = ANY_CONTENTS
+    level: int = 1
+    association_statuses: frozenset[Status] = APPROVED
+
+
+@dataclass(frozen=True, slots=True)
+class GetFoldersForDocument:
+    """GetFoldersForDocument: one id of one kind."""
+
+    entry_uuids: tuple[str, ...] = ()
+    unique_ids: tuple[str, ...] = ()
+    level: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GetRelatedDocuments:
+    """GetRelatedDocuments: one id of one kind, and the types of association that relate."""
+
+    types: frozenset[str]
+    entry_uuids: tuple[str, ...] = ()
+    unique_ids: tuple[str, ...] = ()
+    object_types: frozenset[str] = STABLE
+    level: int = 1
+    association_statuses: frozenset[Status] = APPROVED
+
+
+OfOnePatient = FindDocuments | FindSubmissionSets | FindFolders | GetAll
+"""Queries that name their patient."""
+ByDocument = GetDocuments | GetDocumentsAndAssociations | GetFoldersForDocument | GetRelatedDocuments
+"""Queries that name documents by entryUUID or uniqueId."""
+ByFolder = GetFolders | GetFolderAndContents
+ByObject = GetAssociations | GetSubmissionSets
+"""Queries that name objects of several kinds by UUID."""
+ById = ByDocument | ByFolder | ByObject | GetSubmissionSetAndContents
+StoredQuery = OfOnePatient | AcrossPatients | ById
+
+
+def asked_ids(query: ById) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """UUIDs (also logical ids) and uniqueIds that a query names."""
+    if isinstance(query, ByObject):
+        return query.uuids, ()
+    logical = query.logical_ids if isinstance(query, GetDocuments | GetFolders) else ()
+    return (*query.entry_uuids, *logical), query.unique_ids
+
+
+def by_any(authors: str, patterns: tuple[str, ...]) -> bool:
+    """Whether any authorPerson (inline, between SEPARATORs) matches any of the patterns."""
+    persons = authors.split(SEPARATOR)[1:-1]
+    return any(like(person, pattern) for person in persons for pattern in patterns)
 
 
 def like(value: str, pattern: str) -> bool:
@@ -96,157 +272,3 @@ def _stands(value: str, text: str, place: int) -> bool:
             return False
         place += len(piece) + 1
     return True
-
-
-class _Malformed(ValueError):
-    """A value that is not in its parameter's syntax; `str()` says what was expected."""
-
-
-def _patient(value: str) -> str:
-    if (expected := cx(value)) is not None:
-        raise _Malformed(expected)
-    return value
-
-
-def _status(value: str) -> Status | None:
-    """None for an unknown status: those are dropped, and a parameter of which nothing is left counts as missing."""
-    return Status(value) if value in set(Status) else None
-
-
-def _code(value: str) -> Coded:
-    parts = value.split("^")
-    if len(parts) != 3 or parts[1] or not parts[0] or not parts[2]:
-        raise _Malformed("code^^scheme, both given")
-    return Coded(parts[0], parts[2])
-
-
-def _time(value: str) -> int:
-    if not is_dtm(value):
-        raise _Malformed("a time YYYY[MM[DD[hh[mm[ss]]]]] in UTC")
-    return int(earliest(value))
-
-
-def _entry_type(value: str) -> str:
-    if value not in OBJECT_TYPE_NUMBER:
-        raise _Malformed("the objectType of a stable or an on-demand entry")
-    return value
-
-
-def _text(value: str) -> str:
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter of a stored query: where its values go, in which syntax, how many there may be."""
-
-    name: str
-    field: str
-    syntax: Callable[[str], Any]
-    required: bool = False
-    many: bool = True
-    groups: bool = False
-    """May be repeated: the repetitions are ANDed."""
-
-
-_ENTRY = "$XDSDocumentEntry"
-PARAMETERS: dict[QueryId, tuple[Parameter, ...]] = {
-    QueryId.FIND_DOCUMENTS: (
-        Parameter(f"{_ENTRY}PatientId", "patient_id", _patient, required=True, many=False),
-        Parameter(f"{_ENTRY}Status", "statuses", _status, required=True),
-        Parameter(f"{_ENTRY}ClassCode", "class_codes", _code),
-        Parameter(f"{_ENTRY}TypeCode", "type_codes", _code),
-        Parameter(f"{_ENTRY}PracticeSettingCode", "practice_codes", _code),
-        Parameter(f"{_ENTRY}CreationTimeFrom", "creation_time.begin", _time, many=False),
-        Parameter(f"{_ENTRY}CreationTimeTo", "creation_time.end", _time, many=False),
-        Parameter(f"{_ENTRY}ServiceStartTimeFrom", "service_start.begin", _time, many=False),
-        Parameter(f"{_ENTRY}ServiceStartTimeTo", "service_start.end", _time, many=False),
-        Parameter(f"{_ENTRY}ServiceStopTimeFrom", "service_stop.begin", _time, many=False),
-        Parameter(f"{_ENTRY}ServiceStopTimeTo", "service_stop.end", _time, many=False),
-        Parameter(f"{_ENTRY}HealthcareFacilityTypeCode", "facility_codes", _code),
-        Parameter(f"{_ENTRY}EventCodeList", "event_codes", _code, groups=True),
-        Parameter(f"{_ENTRY}ConfidentialityCode", "confidentiality_codes", _code, groups=True),
-        Parameter(f"{_ENTRY}AuthorPerson", "author_persons", _text),
-        Parameter(f"{_ENTRY}FormatCode", "format_codes", _code),
-        Parameter(f"{_ENTRY}Type", "object_types", _entry_type),
-    ),
-    QueryId.GET_DOCUMENTS: (
-        Parameter(f"{_ENTRY}EntryUUID", "entry_uuids", _text),
-        Parameter(f"{_ENTRY}UniqueId", "unique_ids", _text),
-    ),
-}
-assert set(PARAMETERS) == set(QueryId)
-
-
-def understand(asked: AdhocQuery, home: str) -> StoredQuery:
-    """The typed query. `home` is this community's homeCommunityId; empty takes any that a caller sends.
-
-    Raises: XdsFailure with every misuse at once (TF-2 3.18.4.1.2.3, 3.18.4.1.3): unknown query, unknown community,
-    missing parameter, too many values, a value in the wrong syntax.
-    """
-    if asked.id not in set(QueryId):
-        raise XdsFailure.of(Code.UNKNOWN_STORED_QUERY, f"stored query {clip(asked.id)} is not offered")
-    if home and asked.home not in ("", home):
-        raise XdsFailure.of(Code.UNKNOWN_COMMUNITY, f"{clip(asked.home)} is not this community")
-    query_id = QueryId(asked.id)
-    read: dict[str, Any] = {}
-    errors: list[XdsError] = []
-    for parameter in PARAMETERS[query_id]:
-        try:
-            groups = _groups(parameter, asked)
-        except XdsFailure as failure:
-            errors += failure.errors
-        else:
-            if groups:
-                read[parameter.field] = groups if parameter.groups else groups[0] if parameter.many else groups[0][0]
-    if query_id is QueryId.GET_DOCUMENTS and not errors:
-        errors += _one_of(read)
-    if errors:
-        raise XdsFailure(tuple(errors[:MOST_ERRORS]))
-    return _find_documents(read) if query_id is QueryId.FIND_DOCUMENTS else GetDocuments(**read)
-
-
-def _groups(parameter: Parameter, asked: AdhocQuery) -> tuple[tuple[Any, ...], ...]:
-    """The values of one parameter in its type, at most as many as it may have; () where it was not given."""
-    groups = asked.groups(parameter.name)
-    if len(groups) > 1 and not parameter.groups:
-        raise XdsFailure.of(Code.STORED_QUERY_PARAM_NUMBER, f"{parameter.name} may be given once")
-    if any(len(values) > 1 for values in groups) and not parameter.many:
-        raise XdsFailure.of(Code.STORED_QUERY_PARAM_NUMBER, f"{parameter.name} takes one value")
-    errors: list[XdsError] = []
-    read = tuple(tuple(dict.fromkeys(_values(parameter, values, errors))) for values in groups)
-    if errors:
-        raise XdsFailure(tuple(errors))
-    if parameter.required and not any(read):
-        raise XdsFailure.of(Code.STORED_QUERY_MISSING_PARAM, f"{parameter.name} is required")
-    return read
-
-
-def _values(parameter: Parameter, values: tuple[str, ...], errors: list[XdsError]) -> Iterator[Any]:
-    for value in values:
-        try:
-            read = parameter.syntax(value)
-        except _Malformed as expected:
-            errors.append(XdsError(Code.REGISTRY_ERROR, f"{parameter.name} is {clip(value)}: expected {expected}"))
-        else:
-            if read is not None:
-                yield read
-
-
-def _one_of(read: dict[str, Any]) -> Iterator[XdsError]:
-    """GetDocuments takes ids of one kind, and takes them: without any it would ask for everything."""
-    names = " or ".join(parameter.name for parameter in PARAMETERS[QueryId.GET_DOCUMENTS])
-    if not read:
-        yield XdsError(Code.STORED_QUERY_MISSING_PARAM, f"{names} is required")
-    if len(read) > 1:
-        yield XdsError(Code.STORED_QUERY_PARAM_NUMBER, f"{names}, not both")
-
-
-def _find_documents(read: dict[str, Any]) -> FindDocuments:
-    fields = {field: value for field, value in read.items() if "." not in field}
-    for name in ("creation_time", "service_start", "service_stop"):
-        fields[name] = Period(read.get(f"{name}.begin"), read.get(f"{name}.end"))
-    fields["statuses"] = frozenset(fields["statuses"])
-    if "object_types" in fields:
-        fields["object_types"] = frozenset(fields["object_types"])
-    return FindDocuments(**fields)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, AssociationType, Status
@@ -62,6 +63,9 @@ class ObjectKind(IntEnum):
         return ("DocumentEntry", "SubmissionSet", "Folder", "Association")[self]
 
 
+REMOVED = 16
+"""Added to the kind of a claim when its last holder is removed (ITI-62): no question finds it, and of all objects only
+the same document (by hash and size) may take it up again."""
 STATUS_NUMBER = {Status.APPROVED: 0, Status.DEPRECATED: 1}
 STATUS_OF = {number: status for status, number in STATUS_NUMBER.items()}
 OBJECT_TYPE_NUMBER = {STABLE_ENTRY: 0, ON_DEMAND_ENTRY: 1}
@@ -259,8 +263,12 @@ object_dir = Table(
     Column("entry_uuid", Key16, primary_key=True),
     Column("kind", SmallInteger, nullable=False),
     Column("patient_key", BigInteger, nullable=False),
-    Column("uid_hash", Key16, nullable=False),  # of a document's uniqueId; empty for what has none to look up by
+    Column("uid_hash", Key16, nullable=False),  # of an entry's or folder's uniqueId, its versions' too; else empty
     Column("removed_at", BigInteger),  # microseconds; set: a tombstone, whose id is never given again (ITI-62)
+    # Tombstones are few, and found by their age when their time is over.
+    Index(
+        None, "removed_at", postgresql_where=text("removed_at IS NOT NULL"), sqlite_where=text("removed_at IS NOT NULL")
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -274,6 +282,7 @@ uid_claim = Table(
     Column("entry_uuid", Key16, nullable=False),
     Column("hash", Text, nullable=False),
     Column("size", BigInteger),
+    Index(None, "entry_uuid", postgresql_where=text("kind >= 16"), sqlite_where=text("kind >= 16")),  # REMOVED
     sqlite_with_rowid=False,
 )
 

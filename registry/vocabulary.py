@@ -92,6 +92,21 @@ class Vocabulary:
         self._learn_code(number, wanted)
         return int(number)
 
+    def label_numbers(self, texts: Iterable[str]) -> list[int]:
+        """The numbers of these labels in order; UNKNOWN for one that no row carries."""
+        return [self._label_number(each) for each in texts]
+
+    def _label_number(self, wanted: str) -> int:
+        known = self._known.labels.get(wanted)
+        if known is not None:
+            return known
+        with self._database.reading() as connection:
+            number = connection.execute(_BY_LABEL, {"text": wanted}).scalar()
+        if number is None:
+            return UNKNOWN
+        self._learn_label(number, wanted)
+        return int(number)
+
     def intern(self, connection: Connection, codes: Iterable[Coded], labels: Iterable[str]) -> Numbers:
         """Numbers for a write, giving new ones inside its transaction; in sorted order, so that writers cannot cross.
 

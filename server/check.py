@@ -78,10 +78,11 @@ def examine_config(config: Config, clock: Clock | None = None, *, config_file: P
     policy, found = load_folder(config.node.policy, config.node.open_agreements)
     wall = (clock or RealClock()).wall()
     found += [*_folders(config), *_database(config), *_clock(config, wall), *_certificates(config, wall)]
+    found += _codes(config)
     if config_file is not None:
         found += _secrets(config, config_file)
     if policy is not None:
-        found += _agreement(config, policy)
+        found += [*_agreement(config, policy), *_known(config, policy)]
     return Examined(config, policy, tuple(found))
 
 
@@ -181,6 +182,19 @@ def _database(config: Config) -> Iterator[Found]:
         yield Found("database.url", f"{database.path} is open to others (mode {mode:04o}): chmod 600")
 
 
+def _codes(config: Config) -> Iterator[Found]:
+    from registry import codes
+
+    if config.validation.codes is None:
+        return
+    try:
+        codes.load(config.validation.codes)
+    except codes.CodesRefused as refused:
+        for place, sentence in refused.mistakes:
+            told = (config.validation.codes.name, place, sentence)
+            yield Found("validation.codes", ": ".join(each for each in told if each))
+
+
 def _clock(config: Config, wall: datetime) -> Iterator[Found]:
     if wall < EARLIEST:
         yield Found("clock", f"the machine believes it is {wall:%Y-%m-%d}: set its time, or no token can be judged")
@@ -214,6 +228,10 @@ def _certificate_files(config: Config) -> Iterator[tuple[str, Path, bool]]:
         if listener.certificate is not None and listener.client_ca is not None:
             yield f"listener.{name}.certificate", listener.certificate, False
             yield f"listener.{name}.client_ca", listener.client_ca, True
+    for name, feed in config.feed.items():
+        if feed.certificate is not None and feed.client_ca is not None:
+            yield f"feed.{name}.certificate", feed.certificate, False
+            yield f"feed.{name}.client_ca", feed.client_ca, True
     for name, issuer in config.issuer.items():
         for number, file in enumerate(issuer.certificates):
             yield f"issuer.{name}.certificates.{number}", file, False
@@ -232,6 +250,9 @@ def _key_files(config: Config) -> Iterator[tuple[str, Path, Path]]:
     for name, listener in config.listener.items():
         if listener.key is not None and listener.certificate is not None:
             yield f"listener.{name}.key", listener.key, listener.certificate
+    for name, feed in config.feed.items():
+        if feed.key is not None and feed.certificate is not None:
+            yield f"feed.{name}.key", feed.key, feed.certificate
     for name, hospital in config.hospital.items():
         if hospital.key is not None and hospital.certificate is not None:
             yield f"hospital.{name}.key", hospital.key, hospital.certificate
@@ -261,6 +282,12 @@ def _agreement(config: Config, policy: Policy) -> Iterator[Found]:
             "query.unknown_patient_is_error",
             "would tell clinicians who is a patient; it loads only where every agreement is of channel machine",
         )
+
+
+def _known(config: Config, policy: Policy) -> Iterator[Found]:
+    from server.known_patients import known_patients
+
+    yield from (Found("patients.known", each) for each in known_patients(config, policy)[1])
 
 
 def _repositories(config: Config, policy: Policy) -> Iterator[Found]:
@@ -293,6 +320,7 @@ def _machines(config: Config, policy: Policy) -> Iterator[Found]:
             )
     for name, identity in config.identity.items():
         used = any(listener.machine_identity == name for listener in config.listener.values())
+        used = used or any(feed.identity == name for feed in config.feed.values())
         if not identity.certificates and not used:
             yield Found(
                 f"identity.{name}", "has no certificate and no listener: nobody can be this machine", warning=True

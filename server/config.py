@@ -15,6 +15,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -22,8 +23,10 @@ from pydantic import (
     ValidationInfo,
 )
 
+from ihe.hl7v2 import CHARSETS
 from policy.facts import Channel
 from policy.numbers import organisation_fault
+from registry.understanding import Across
 from repository_proxy.repositories import is_loopback
 
 MIB = 1024 * 1024
@@ -67,14 +70,19 @@ def _database(text: str) -> str:
     return text
 
 
-def _known(text: str) -> str:
-    if text == "any":
+def _known(text: str, info: ValidationInfo) -> str:
+    kind, separator, path = text.partition(":")
+    if text in ("any", "feed"):
         return text
-    if text == "feed" or text.startswith("file:"):
-        raise ValueError(
-            'patients are not fed to this version; write "any": the first registration makes a patient known'
-        )
-    raise ValueError('must be "any"')
+    if kind == "file" and path:
+        return f"{kind}{separator}{_resolved(Path(path), info)}"
+    raise ValueError('must be "any", "feed" or "file:" and a path')
+
+
+def _charset(text: str) -> str:
+    if text not in CHARSETS:
+        raise ValueError(f"must be one of {', '.join(CHARSETS)}")
+    return text
 
 
 def _organisation(text: str) -> str:
@@ -89,6 +97,13 @@ def _audience(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def _days(value: object) -> object:
+    if value == "forever" or (type(value) is int and 1 <= value <= 36_500):
+        return value
+    raise ValueError('must be a number of days, at least 1, or "forever"')
+
+
+Days = Annotated[StrictInt | Literal["forever"], BeforeValidator(_days)]
 FilePath = Annotated[Path, AfterValidator(_resolved)]
 RepositoryId = Annotated[str, Field(pattern=f"^{_OID}$", max_length=64)]
 Certificate = Annotated[str, AfterValidator(_certificate)]
@@ -166,6 +181,15 @@ class AuditSection(Section):
     source_id: str = Field(default="", max_length=128, description="Audit source id; the node's name if empty.")
 
 
+class RetentionSection(Section):
+    """[retention]: how long what only grows is kept."""
+
+    audit_days: Days = Field(default="forever", description='Days of the audit trail that are kept, or `"forever"`.')
+    tombstone_days: Days = Field(
+        default="forever", description='Days for which an id of something removed is not given again, or `"forever"`.'
+    )
+
+
 class ClockSection(Section):
     """[clock]: simulated time, for demonstrations on one machine."""
 
@@ -173,9 +197,49 @@ class ClockSection(Section):
 
 
 class PatientsSection(Section):
-    """[patients]: which patients the registry knows."""
+    """[patients]: which patients the registry knows, and which numbers are theirs."""
 
-    known: Annotated[str, AfterValidator(_known)] = Field(default="any", description="How patients become known.")
+    known: Annotated[str, AfterValidator(_known)] = Field(
+        default="any", description="Who is known: any that is registered for, who was fed, or a list (file:PATH)."
+    )
+    authorities: tuple[RepositoryId, ...] = Field(
+        default=(), description="OIDs whose numbers are fed; the policy's [identifiers] patient if empty."
+    )
+    namespaces: dict[Annotated[str, Field(min_length=1, max_length=227)], RepositoryId] = Field(
+        default={}, description="What HL7 v2 senders call an authority, and its OID."
+    )
+
+    @property
+    def file(self) -> Path | None:
+        """The list of those who are known, if there is one."""
+        kind, _, path = self.known.partition(":")
+        return Path(path) if kind == "file" else None
+
+
+class Feed(Section):
+    """[feed.NAME]: an address where a patient identity source sends HL7 v2 messages (ITI-8 over MLLP)."""
+
+    bind: Annotated[str, AfterValidator(_bind)] = Field(description="ADDRESS:PORT to listen on.")
+    identity: str = Field(description="The [identity] that sends here; over TLS it is known by its certificates.")
+    certificate: FilePath | None = Field(default=None, description="Server certificate chain (PEM).")
+    key: FilePath | None = Field(default=None, description="Its private key (PEM), readable by the owner alone.")
+    client_ca: FilePath | None = Field(default=None, description="CA whose client certificates are demanded (PEM).")
+    charset: Annotated[str, AfterValidator(_charset)] = Field(
+        default="8859/1", description="Character set of messages that name none (MSH-18, HL7 table 0211)."
+    )
+    max_message: StrictInt = Field(default=65536, ge=1024, le=MIB, description="Largest message in bytes.")
+    max_connections: StrictInt = Field(default=32, ge=1, le=4096, description="Open connections per worker.")
+    idle_seconds: Seconds = Field(default=900.0, description="Longest time between two messages of a connection.")
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.bind.rpartition(":")[0].strip("[]"))
+
+    @property
+    def tls(self) -> bool:
+        """Whether senders must speak TLS and show a client certificate."""
+        return self.client_ca is not None
 
 
 class Issuer(Section):
@@ -207,7 +271,9 @@ class Identity(Section):
     may_remove: tuple[RepositoryId, ...] = Field(
         default=(), description="repositoryUniqueIds whose metadata it may remove (ITI-62)."
     )
-    may_feed: StrictBool = Field(default=False, description="Whether it may tell which patients there are (ITI-44).")
+    may_feed: StrictBool = Field(
+        default=False, description="Whether it may tell which patients there are (ITI-8, ITI-44)."
+    )
 
     @property
     def writes(self) -> bool:
@@ -239,10 +305,14 @@ class Hospital(Section):
 
 
 class QuerySection(Section):
-    """[query]: how ITI-18 is answered."""
+    """[query]: how ITI-18 and ITI-51 are answered."""
 
-    max_results: StrictInt = Field(default=5000, ge=1, le=100_000, description="Largest LeafClass answer, in entries.")
+    max_results: StrictInt = Field(default=5000, ge=1, le=100_000, description="Largest LeafClass answer, in objects.")
     unknown_patient_is_error: StrictBool = Field(default=False, description="XDSUnknownPatientId for unknown patients.")
+    multi_patient: Across = Field(
+        default=Across.OFF,
+        description='ITI-51: `"off"`, `"patients"` (some must be named) or `"any"` (codes alone suffice).',
+    )
 
 
 class RetrieveSection(Section):
@@ -251,6 +321,21 @@ class RetrieveSection(Section):
     overall_root_seconds: Seconds = Field(default=12.0, description="When the answer begins at the latest.")
     read_ahead_kib: StrictInt = Field(default=256, ge=16, le=4096, description="KiB read ahead per hospital.")
     caller_stall_seconds: Seconds = Field(default=30.0, description="Longest time a caller may read nothing.")
+
+
+class ValidationSection(Section):
+    """[validation]: how strictly submissions are judged, and what codes are agreed on."""
+
+    rules: dict[str, str] = Field(
+        default={}, description="Level by rule id: off, log, warn or reject; every other rule rejects."
+    )
+    sender: dict[str, dict[str, str]] = Field(
+        default={}, description="The same for single senders, over `rules`, by the name of their [identity]."
+    )
+    codes: FilePath | None = Field(default=None, description="File of the codes and media types agreed on (TOML).")
+    extra_metadata: Literal["keep", "warn"] = Field(
+        default="keep", description="Slots beyond the framework: kept and shown, or left out with a warning."
+    )
 
 
 class LogSection(Section):
@@ -267,13 +352,16 @@ class Config(Section):
     listener: dict[str, Listener]
     database: DatabaseSection = DatabaseSection()
     audit: AuditSection = AuditSection()
+    retention: RetentionSection = RetentionSection()
     clock: ClockSection = ClockSection()
     patients: PatientsSection = PatientsSection()
     issuer: dict[str, Issuer] = {}
     identity: dict[str, Identity] = {}
     hospital: dict[str, Hospital] = {}
+    feed: dict[str, Feed] = {}
     query: QuerySection = QuerySection()
     retrieve: RetrieveSection = RetrieveSection()
+    validation: ValidationSection = ValidationSection()
     log: LogSection = LogSection()
 
     @property

@@ -84,7 +84,7 @@ class MachineIdentity:
     may_remove: tuple[str, ...] = ()
     """repositoryUniqueIds whose metadata it may remove (ITI-62)."""
     may_feed: bool = False
-    """Whether it may tell which patients there are (ITI-44)."""
+    """Whether it may tell which patients there are (ITI-8, ITI-44)."""
     organisation: str = ""
     """Whose machine it is, by organisation number: a patient's block of that organisation is one of this machine."""
 

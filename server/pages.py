@@ -14,8 +14,9 @@ from server.gate import Page, Pages
 
 REGISTRY = "/xds/registry"
 REPOSITORY = "/xds/repository"
+FEED = "/pix/feed"
 SCHEMAS = "/xds/schemas/"
-_WSDL = {REGISTRY: "DocumentRegistry", REPOSITORY: "DocumentRepository"}
+_WSDL = {REGISTRY: "DocumentRegistry", REPOSITORY: "DocumentRepository", FEED: "PatientIdentityFeed"}
 _XML = "text/xml; charset=UTF-8"
 _TEXT = "text/plain; charset=UTF-8"
 _LIVE = Page(200, _TEXT, b"live\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from server.check import Found, PolicyUnreadable, policy_for, policy_texts
 from server.config import Config
+from server.known_patients import known_patients
 
 if TYPE_CHECKING:
     from policy.agreements import Policy
@@ -22,6 +23,8 @@ class PolicyTexts:
     version: str = ""
     confirmed: tuple[str, ...] = ()
     """Agreements that may be open to everybody (`node.open_agreements`)."""
+    patients: frozenset[str] | None = None
+    """The list of known patients (`[patients] known`), read along with the policy; None where there is no list."""
 
     def load(self) -> Policy:
         """The policy under its generation. Raises PolicyRefused with every mistake at once."""
@@ -42,4 +45,7 @@ def read_policy(config: Config, generation: int) -> tuple[PolicyTexts | None, li
     policy, mistakes = policy_for(config, texts)
     if policy is None:
         return None, mistakes
-    return PolicyTexts(texts, generation, policy.version, config.node.open_agreements), []
+    patients, wrong = known_patients(config, policy)
+    if wrong:
+        return None, [Found("patients.known", each) for each in wrong]
+    return PolicyTexts(texts, generation, policy.version, config.node.open_agreements, patients), []

@@ -145,10 +145,13 @@ class _Parent:
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         control = await self._listen()
         try:
-            self.sockets = {name: bind(listener.bind) for name, listener in self.config.listener.items()}
+            # No name of a listener has a dot in it.
+            addresses = {name: listener.bind for name, listener in self.config.listener.items()}
+            addresses |= {f"feed.{name}": feed.bind for name, feed in self.config.feed.items()}
+            self.sockets = {name: bind(address) for name, address in addresses.items()}
             await self._start_all()
             if not self.stopping.is_set():
-                log.info("ready", listeners={name: each.bind for name, each in self.config.listener.items()})
+                log.info("ready", listeners=addresses)
             await self.stopping.wait()
         finally:
             if not self.stopping.is_set():

@@ -18,23 +18,37 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from ihe.errors import clip
+from registry.strictness import level_fault
 from server import config
-from server.config import Config, Hospital, Identity, Issuer, Listener, Section
+from server.config import (
+    Config,
+    Feed,
+    Hospital,
+    Identity,
+    Issuer,
+    Listener,
+    PatientsSection,
+    Section,
+    ValidationSection,
+)
 
 MANY: Mapping[str, type[Section]] = {
     "listener": Listener,
     "issuer": Issuer,
     "identity": Identity,
     "hospital": Hospital,
+    "feed": Feed,
 }
 ONE: Mapping[str, type[Section]] = {
     "node": config.NodeSection,
     "database": config.DatabaseSection,
     "audit": config.AuditSection,
+    "retention": config.RetentionSection,
     "clock": config.ClockSection,
     "patients": config.PatientsSection,
     "query": config.QuerySection,
     "retrieve": config.RetrieveSection,
+    "validation": config.ValidationSection,
     "log": config.LogSection,
 }
 assert MANY.keys() | ONE.keys() == Config.model_fields.keys()
@@ -70,9 +84,13 @@ class Parts:
     issuers: Mapping[str, Issuer]
     identities: Mapping[str, Identity]
     hospitals: Mapping[str, Hospital]
+    feeds: Mapping[str, Feed]
+    patients: PatientsSection | None
+    """None where the section has mistakes."""
     simulated: bool
     known_identities: frozenset[str]
     """Names of all [identity] sections, broken ones too."""
+    validation: ValidationSection
 
 
 def load(path: Path) -> Config:
@@ -158,7 +176,8 @@ def _sentence(kind: str, text: str) -> str:
 
 
 def _pairs(raw: Mapping[str, Any]) -> Iterator[Mistake]:
-    for name, keys in (("listener", ("certificate", "key", "client_ca")), ("hospital", ("certificate", "key"))):
+    tls = ("certificate", "key", "client_ca")
+    for name, keys in (("listener", tls), ("feed", tls), ("hospital", ("certificate", "key"))):
         sections = raw.get(name, {})
         for key, section in sections.items() if isinstance(sections, dict) else ():
             if not isinstance(section, dict):
@@ -181,13 +200,16 @@ def _parts(raw: Mapping[str, Any], stand: Mapping[str, Any]) -> Parts:
         issuers=cast(Mapping[str, Issuer], stand["issuer"]),
         identities=cast(Mapping[str, Identity], stand["identity"]),
         hospitals=cast(Mapping[str, Hospital], stand["hospital"]),
+        feeds=cast(Mapping[str, Feed], stand["feed"]),
+        patients=cast(PatientsSection | None, stand.get("patients")),
         simulated=isinstance(clock, dict) and "simulated" in clock,
         known_identities=frozenset(identities) if isinstance(identities, dict) else frozenset(),
+        validation=stand.get("validation", ValidationSection()),
     )
 
 
 def _across(parts: Parts) -> Iterator[Mistake]:
-    for rule in (_listeners, _hospitals, _issuers, _identities, _simulated):
+    for rule in (_listeners, _feeds, _patients, _hospitals, _issuers, _identities, _simulated, _levels):
         yield from rule(parts)
 
 
@@ -209,6 +231,37 @@ def _listeners(parts: Parts) -> Iterator[Mistake]:
             yield Mistake(f"{path}.machine_identity", "names no [identity] section")
         if not listener.on_loopback:
             yield from _open_machine(f"{path}.machine_identity", listener, parts)
+
+
+def _feeds(parts: Parts) -> Iterator[Mistake]:
+    taken = {listener.bind: f"listener.{name}" for name, listener in parts.listeners.items()}
+    for name, feed in parts.feeds.items():
+        path = f"feed.{name}"
+        other = taken.setdefault(feed.bind, path)
+        if other != path and not feed.bind.endswith(":0"):
+            yield Mistake(f"{path}.bind", f"is the address of {other} as well")
+        if not feed.tls and not feed.on_loopback:
+            yield Mistake(
+                f"{path}.bind",
+                "is open to the network without TLS: set certificate, key and client_ca, or use 127.0.0.1",
+            )
+        identity = parts.identities.get(feed.identity)
+        if feed.identity not in parts.known_identities:
+            yield Mistake(f"{path}.identity", "names no [identity] section")
+        elif identity is not None and not identity.may_feed:
+            yield Mistake(f"{path}.identity", f"may not feed: set may_feed in identity.{feed.identity}")
+        elif identity is not None and feed.tls and not identity.certificates:
+            yield Mistake(f"{path}.identity", f"has no certificate that a sender could show: identity.{feed.identity}")
+
+
+def _patients(parts: Parts) -> Iterator[Mistake]:
+    if parts.patients is None:
+        return
+    feeders = sorted(name for name, each in parts.identities.items() if each.may_feed)
+    if parts.patients.known == "feed" and not feeders and parts.known_identities == parts.identities.keys():
+        yield Mistake("patients.known", "is the feed's to say, and no [identity] may feed: nothing could be registered")
+    if parts.patients.file is not None and feeders:
+        yield Mistake("patients.known", f"is a list, so that nothing is left for identity.{feeders[0]} to feed")
 
 
 def _open_machine(path: str, listener: Listener, parts: Parts) -> Iterator[Mistake]:
@@ -275,8 +328,23 @@ def _simulated(parts: Parts) -> Iterator[Mistake]:
         return
     reachable: list[str] = [
         *(f"listener.{name} is not on loopback" for name, each in parts.listeners.items() if not each.on_loopback),
+        *(f"feed.{name} is not on loopback" for name, each in parts.feeds.items() if not each.on_loopback),
         *(f"hospital.{name} is not on loopback" for name, each in parts.hospitals.items() if not each.on_loopback),
         *(f"issuer.{name} is not marked simulated" for name, each in parts.issuers.items() if not each.simulated),
     ]
     for each in reachable:
         yield Mistake("clock.simulated", f"is for a node that lives on one machine, but {each}")
+
+
+def _levels(parts: Parts) -> Iterator[Mistake]:
+    told = {"validation.rules": parts.validation.rules}
+    for name, levels in parts.validation.sender.items():
+        path = f"validation.sender.{clip(name)}"
+        told[path] = levels
+        if name not in parts.known_identities:
+            near = difflib.get_close_matches(name, sorted(parts.known_identities), n=1)
+            yield Mistake(path, f"names no [identity] section{f'; did you mean {near[0]}?' if near else ''}")
+    for path, levels in told.items():
+        for rule, level in levels.items():
+            if (fault := level_fault(rule, level)) is not None:
+                yield Mistake(f"{path}.{clip(rule)}", fault)

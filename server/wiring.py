@@ -10,32 +10,42 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from audit.spool import Spool
+from ihe.hl7v2 import CHARSETS
 from ihe.names import Action
 from ihe.signature import VerifyKey
 from policy.agreements import Policy
-from policy.facts import BlocksUnavailable
+from policy.facts import BlocksUnavailable, Peer
 from policy.subject import IssuerProfile
 from registry import migrations, recovery
 from registry.bindings import Bindings
 from registry.blocks import BlockBook
 from registry.desk import Desk as RegistryDesk
 from registry.engine import open_database
+from registry.feed import Domain, FeedDesk, feed, take_message
+from registry.patients import Admission
+from registry.people import PatientBook
 from registry.query import answer_query
 from registry.register import register
+from registry.remove import remove
 from registry.store import Store
+from registry.understanding import Across
+from registry.update import update
 from repository_proxy.desk import Desk as ProxyDesk
 from repository_proxy.desk import Limits as RetrieveLimits
 from repository_proxy.repositories import Deadlines, Hospital, Routes
 from repository_proxy.retrieve import prepare
 from repository_proxy.upstream import Upstream, open_upstreams
-from server import certificates, config
+from server import certificates, config, retention
 from server.clock import ClockUnreadable, open_clock
 from server.config import MIB, Config
 from server.gate import Gate, Limits
 from server.identity import Gatekeeper, IssuerTrust, MachineIdentity
-from server.pages import REGISTRY, REPOSITORY, pages
+from server.mllp import Limits as FeedLimits
+from server.mllp import MllpServer
+from server.pages import FEED, REGISTRY, REPOSITORY, pages
 from server.pool import Pool
 from server.soap import SoapServer
+from server.strictness import strictness_of
 from server.transport import HttpServer, tls_context
 from server.upkeep import Chore, Upkeep
 
@@ -61,27 +71,38 @@ class RulesInForce:
 class Node:
     """Everything one worker has. Built before it listens; `start` and `close` run on its event loop."""
 
-    def __init__(self, settings: Config, number: int, policy: Policy) -> None:
-        """Raises DatabaseMissing, StoreTrouble, RecordLost, OSError: each with a sentence for the operator."""
+    def __init__(
+        self, settings: Config, number: int, policy: Policy, patients: frozenset[str] | None = None, trail: str = ""
+    ) -> None:
+        """`patients` is the list of `[patients] known`, if there is one; `trail` the name in the audit trail of what is
+        no worker.
+
+        Raises DatabaseMissing, StoreTrouble, RecordLost, CodesRefused, OSError: each with a sentence.
+        """
         self.config = settings
         self.rules = RulesInForce(policy)
         self.database = open_database(settings.database_url)
         migrations.check(self.database)
         self.clock = open_clock(settings)
         self.audit = Spool(
-            settings.audit_folder, f"worker-{number}", clock=self.clock, reserve=settings.audit.reserve_mib * MIB
+            settings.audit_folder,
+            trail or f"worker-{number}",
+            clock=self.clock,
+            reserve=settings.audit.reserve_mib * MIB,
         )
         recovery.settle(self.audit.unsettled, self.database, self.audit, self.clock)
         self.bindings = Bindings(self.database)
         self.identify = Gatekeeper(
             {issuer.entity_id: _trust(issuer) for issuer in settings.issuer.values()},
-            [_machine(name, identity) for name, identity in settings.identity.items()],
+            [machine(name, identity) for name, identity in settings.identity.items()],
             {name: each.machine_identity for name, each in settings.listener.items() if each.machine_identity},
             self.rules,
             self.bindings,
         )
         self.blocks = BlockBook(self.database)
         self.store = Store(self.database)
+        self.store.admission = self._admission(patients)
+        self.strictness = strictness_of(settings.validation)
         self.routes = Routes(_hospital(name, hospital) for name, hospital in settings.hospital.items())
         self.upkeep = Upkeep(self._look, self.clock.wall, self._chores() if number == 1 else ())
         self._pool = Pool(POOL_THREADS)
@@ -113,8 +134,25 @@ class Node:
             context = tls_context(settings.certificate, settings.key, settings.client_ca)
         return HttpServer(self.gate(listener, limits), context, self.clock.wall)
 
-    def swap(self, policy: Policy) -> None:
-        """Puts a policy in force in this worker."""
+    def feed_server(self, name: str) -> MllpServer:
+        """The MLLP server of one feed; TLS unless it is on loopback without."""
+        settings = self.config.feed[name]
+        sender = machine(settings.identity, self.config.identity[settings.identity])
+        subject, charset, desk = sender.subject(), CHARSETS[settings.charset], self._feed_desk()
+
+        def take(raw: bytes, peer: Peer) -> bytes:
+            known = not settings.tls or peer.certificate in sender.certificates
+            return take_message(raw, charset, subject if known else None, peer, desk)
+
+        context = None
+        if settings.certificate is not None and settings.key is not None and settings.client_ca is not None:
+            context = tls_context(settings.certificate, settings.key, settings.client_ca)
+        limits = FeedLimits(settings.max_message, settings.max_connections, settings.idle_seconds)
+        return MllpServer(f"feed.{name}", take, limits, self._pool, context)
+
+    def swap(self, policy: Policy, patients: frozenset[str] | None = None) -> None:
+        """Puts a policy, and the list of known patients that was read with it, in force in this worker."""
+        self.store.admission = self._admission(patients)
         self.rules.swap(policy)
         # After the swap: what is being verified by the old rules just now is not kept either.
         self.identify.flush()
@@ -127,6 +165,16 @@ class Node:
         await asyncio.to_thread(self._pool.shutdown)
         self.database.close()
         self.audit.close()
+
+    def _admission(self, listed: frozenset[str] | None) -> Admission:
+        section = self.config.patients
+        # A list that was not handed over lets nobody in.
+        return Admission(section.known == "any", listed if section.file is None else listed or frozenset())
+
+    def _feed_desk(self) -> FeedDesk:
+        section = self.config.patients
+        domain = Domain(frozenset(section.authorities), section.namespaces)
+        return FeedDesk(self.clock, self.identify, self.rules, self.audit, PatientBook(self.database), domain)
 
     def _look(self) -> str:
         try:
@@ -142,9 +190,13 @@ class Node:
         yield Chore("bindings", 600.0, lambda: self.bindings.forget(self.clock.now()))
         if self.database.sqlite:
             yield Chore("checkpoint", 60.0, self.database.checkpoint)
+        if retention.configured(self.config):
+            work = partial(retention.chore, self.config, self.database, self.audit, self.clock)
+            yield Chore("retention", retention.LOOK_SECONDS, work)
 
-    def _endpoints(self) -> dict[str, SoapServer]:
-        registry = RegistryDesk(
+    def registry_desk(self) -> RegistryDesk:
+        """The ports of everything that reads or writes metadata."""
+        return RegistryDesk(
             clock=self.clock,
             identify=self.identify,
             rules=self.rules,
@@ -154,7 +206,13 @@ class Node:
             home=self.config.node.home_community_id,
             unknown_patient_is_error=self.config.query.unknown_patient_is_error,
             max_results=self.config.query.max_results,
+            across=self.config.query.multi_patient,
+            registers={name: each.may_register for name, each in self.config.identity.items()},
+            strictness=self.strictness,
         )
+
+    def _endpoints(self) -> dict[str, SoapServer]:
+        registry = self.registry_desk()
         proxy = ProxyDesk(
             clock=self.clock,
             identify=self.identify,
@@ -172,12 +230,24 @@ class Node:
                 read_ahead=self.config.retrieve.read_ahead_kib * 1024,
             ),
         )
+        queries = [Action.QUERY]
+        if registry.across is not Across.OFF:
+            queries.append(Action.MULTI_PATIENT_QUERY)
         return {
             REGISTRY: SoapServer(
                 {
-                    Action.QUERY: partial(answer_query, desk=registry),
+                    **dict.fromkeys(queries, partial(answer_query, desk=registry)),
                     Action.REGISTER: partial(register, desk=registry),
+                    Action.REGISTER_ON_DEMAND: partial(register, desk=registry),
+                    Action.UPDATE: partial(update, desk=registry),
+                    Action.RESTRICTED_UPDATE: partial(update, desk=registry),
+                    Action.REMOVE: partial(remove, desk=registry),
                 }
+            ),
+            FEED: SoapServer(
+                dict.fromkeys(
+                    (Action.FEED_ADD, Action.FEED_REVISE, Action.FEED_MERGE), partial(feed, desk=self._feed_desk())
+                )
             ),
             REPOSITORY: SoapServer({Action.RETRIEVE: partial(prepare, desk=proxy)}),
         }
@@ -193,7 +263,8 @@ def _trust(issuer: config.Issuer) -> IssuerTrust:
     return IssuerTrust(profile, tuple(VerifyKey(path.read_bytes()) for path in issuer.certificates))
 
 
-def _machine(name: str, identity: config.Identity) -> MachineIdentity:
+def machine(name: str, identity: config.Identity) -> MachineIdentity:
+    """The machine of this section. Raises CertificateTrouble."""
     return MachineIdentity(
         name,
         certificates.fingerprints(identity.certificates),

@@ -23,6 +23,7 @@ from registry.engine import DatabaseMissing, StoreTrouble
 from server.clock import ClockUnreadable
 from server.config import Config
 from server.log import configure
+from server.mllp import MllpServer
 from server.policies import PolicyTexts
 from server.transport import HttpServer
 from server.wiring import Node
@@ -54,7 +55,7 @@ def main(
         os.sched_setaffinity(0, {cores[(number - 1) % len(cores)]})
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            worker = Worker(Node(config, number, policy.load()), sockets, pipe)
+            worker = Worker(Node(config, number, policy.load(), policy.patients), sockets, pipe)
         except TROUBLES as wrong:
             pipe.send({"error": str(wrong)})
             sys.exit(1)
@@ -69,7 +70,7 @@ class Worker:
         self.node = node
         self._pipe = pipe
         self._sockets = sockets
-        self._servers: dict[str, HttpServer] = {}
+        self._servers: dict[str, HttpServer | MllpServer] = {}
         self._stopping = asyncio.Event()
         self._impatient = asyncio.Event()
         self._patience = DRAIN_SECONDS
@@ -79,9 +80,13 @@ class Worker:
         """Starts every listener. Raises OSError where a certificate or a socket cannot be used."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         await self.node.start()
-        self._servers = {name: self.node.server(name) for name in self._sockets}
+        self._servers = {name: self._server(name) for name in self._sockets}
         for name, server in self._servers.items():
             await server.start(self._sockets[name])
+
+    def _server(self, name: str) -> HttpServer | MllpServer:
+        kind, _, feed = name.partition(".")
+        return self.node.feed_server(feed) if kind == "feed" and feed else self.node.server(name)
 
     async def run(self) -> int:
         """Opens, answers the parent, and drains on SIGTERM or when the parent is gone. Returns the exit status."""
@@ -128,7 +133,8 @@ class Worker:
         match words["do"]:
             case "policy":
                 # Thousands of enrolled persons take seconds to read; streams go on meanwhile.
-                self.node.swap(await asyncio.to_thread(words["policy"].load))
+                texts: PolicyTexts = words["policy"]
+                self.node.swap(await asyncio.to_thread(texts.load), texts.patients)
             case "status":
                 answer = self._status()
         # A parent that is gone needs no answer; that it is gone is heard by itself.

@@ -17,8 +17,9 @@ EDITION = "1"
 
 SHA256: Mapping[str, str] = MappingProxyType(
     {
-        "DocumentRegistry.wsdl": "86c51de30796ecaa8427758f32552a910652d06d246408d2c57e3b27e5fcb62a",
+        "DocumentRegistry.wsdl": "f9703fea9e0567526fb4958b73d1e68d8e341aa42ed47fa1cba5596c19541ac5",
         "DocumentRepository.wsdl": "aa48b353c2e4dd4daa99a0f21598f6a2dd5a798311eff33238e6df2f7c27d1b4",
+        "PatientIdentityFeed.wsdl": "b0a7cf857586cad804456c703a5d5dc6d1043c48d64aa3312321c4436dce21b1",
     }
 )
 """Every service description with its digest."""
@@ -30,7 +31,7 @@ SCHEMAS = "../schemas/"
 def serve(name: str, address: str, schema_base: str) -> bytes:
     """The description of one service as a partner downloads it, pointing at the node that serves it.
 
-    `name` is the actor, `DocumentRegistry` or `DocumentRepository` (anything else is a `LookupError`). `address` is the
+    `name` is a file of SHA256 without its ending (anything else is a `LookupError`). `address` is the
     URL of the endpoint, `schema_base` the URL under which the files of `schemas` are served; both come from the
     configuration, never from the request's Host header, and are escaped. `ValueError` if one cannot stand in XML.
     """

@@ -31,7 +31,7 @@ def migrate(database: Database) -> None:
     Raises: DatabaseMissing where the tables are of a newer program; StoreTrouble where the database cannot be written.
     """
     with database.reading() as connection:
-        version, compatible = _versions(connection)
+        version, compatible = versions(connection)
     if version >= SCHEMA_VERSION and compatible <= SCHEMA_VERSION:
         return
     database.write(_upgrade)
@@ -44,7 +44,7 @@ def check(database: Database) -> None:
     """
     try:
         with database.reading() as connection:
-            version, compatible = _versions(connection)
+            version, compatible = versions(connection)
             durable = _durability(connection)
     except StoreTrouble as trouble:
         raise DatabaseMissing(
@@ -62,7 +62,19 @@ def check(database: Database) -> None:
         raise DatabaseMissing("the database does not write through to the disk; remove what overrides that setting")
 
 
-def _versions(connection: Connection) -> tuple[int, int]:
+def create(database: Database, to: str) -> None:
+    """Makes the tables as they were at one revision, for rows saved from such tables. Raises: StoreTrouble."""
+    database.write(lambda connection: _run(connection, to))
+
+
+def revision(connection: Connection) -> str:
+    """The last revision these tables were brought to."""
+    from alembic.runtime.migration import MigrationContext
+
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def versions(connection: Connection) -> tuple[int, int]:
     """Version and oldest compatible program; (0, 0) where there are no tables."""
     if not sa.inspect(connection).has_table(schema_version.name):
         return 0, 0
@@ -78,21 +90,27 @@ def _durability(connection: Connection) -> bool:
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
+        # An index over a large table takes its time; waiting for a lock does not, or everybody would wait behind it.
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-    version, compatible = _versions(connection)
+    version, compatible = versions(connection)
     if compatible > SCHEMA_VERSION:
         raise DatabaseMissing(
             f"the registry's tables are of version {version}, newer than this program; upgrade Innsyn"
         )
-    from alembic import command
-
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    _run(connection, "head")
     connection.execute(schema_version.delete())
     connection.execute(
         schema_version.insert(), {"id": 1, "version": SCHEMA_VERSION, "compatible": SCHEMA_COMPAT_VERSION}
     )
+
+
+def _run(connection: Connection, to: str) -> None:
+    from alembic import command
+
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
 
 
 def _config() -> Config:
@@ -105,10 +123,9 @@ def _config() -> Config:
 
 def pending(database: Database) -> tuple[str, ...]:
     """The revisions a migration would run, oldest first."""
-    from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     with database.reading() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+        current = revision(connection)
     script = ScriptDirectory.from_config(_config())
-    return tuple(revision.revision for revision in reversed(list(script.iterate_revisions("head", current or "base"))))
+    return tuple(each.revision for each in reversed(list(script.iterate_revisions("head", current or "base"))))

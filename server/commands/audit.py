@@ -49,7 +49,9 @@ def verify(config: ConfigFile = DEFAULT_CONFIG) -> None:
 @app.command("who")
 def who(
     patients: Annotated[list[str], typer.Argument(help=f"Every number of one patient. {PATIENT_HELP}")],
-    everything: Annotated[bool, typer.Option("--all", help="Also who looked and was shown nothing.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also who looked and was shown nothing, and who changed something.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
@@ -74,7 +76,9 @@ def who(
 
 
 def _show(views: list[View]) -> None:
-    shows = table("time", "who", "role", "organisation", "purpose", "shown", "opened", "withheld", "exchange")
+    shows = table(
+        "time", "who", "role", "organisation", "purpose", "shown", "opened", "changed", "withheld", "exchange"
+    )
     for view in views:
         who_it_was = f"{view.name} (HPR {view.hpr})" if view.hpr else view.name
         shows.add_row(
@@ -85,6 +89,7 @@ def _show(views: list[View]) -> None:
             view.purpose,
             _listed(each.unique_id for each in view.shown),
             _listed(f"{each.unique_id} {each.ending or 'outcome unknown'}" for each in view.opened),
+            _listed(f"{each.unique_id or each.entry_uuid} ({view.transaction})" for each in view.changed),
             _withheld(view.withheld) or view.refused,
             view.correlation,
         )

@@ -57,9 +57,13 @@ def check_config(
 def migrate(
     config: ConfigFile = DEFAULT_CONFIG,
     create: Annotated[bool, typer.Option("--create", help="Begin an empty registry although there was one.")] = False,
+    partitions: Annotated[
+        int, typer.Option(help="PostgreSQL: put the patients' rows into so many hash partitions; 0 leaves them.")
+    ] = 0,
 ) -> None:
     """Bring the registry's tables to this version; on a new node, create folders and database."""
     from registry.engine import DatabaseMissing, StoreTrouble, open_database
+    from registry.layout import LayoutRefused, partition
     from registry.migrations import migrate as bring_forward
 
     settings = config_of(config)
@@ -77,9 +81,11 @@ def migrate(
             database = open_database(settings.database_url, create=True)
         try:
             bring_forward(database)
+            if partitions:
+                partition(database, partitions)
         finally:
             database.close()
-    except (DatabaseMissing, StoreTrouble) as trouble:
+    except (DatabaseMissing, StoreTrouble, LayoutRefused) as trouble:
         stop(str(trouble))
     console().print("the registry's tables are up to date")
 

@@ -26,7 +26,7 @@ from registry.engine import Database
 from registry.query import answer_query
 from registry.store import Store
 from tests.policy.casebook import NOW, block, pilot_texts, policy_of
-from tests.registry.conftest import database, database_url, postgresql, store  # noqa: F401
+from tests.registry.conftest import database, database_url, store  # noqa: F401
 from tests.registry.desks import PEER, Trail, desk_for, find_documents, get_documents, ids_of
 from tests.registry.submissions import CX, OTHER_CX, entry, relation, submission
 from tests.registry.test_query import P1, anne, register
@@ -187,7 +187,7 @@ def test_a_block_is_not_lost_between_two_numbers_that_become_one_person(store: S
             moved.set()
             go_on.wait(5)
 
-    merging = in_thread(lambda: store.merge(CX, OTHER_CX))
+    merging = in_thread(lambda: store.merge(CX, OTHER_CX, "clerk", NOW))
     assert moved.wait(10)
     book = BlockBook(database)
     blocked = Block("b", BlockKind.RESERVATION, OTHER_CX, Setter.PATIENT, NOW)

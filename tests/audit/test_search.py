@@ -222,6 +222,31 @@ def test_what_was_decided_last_counts(tmp_path: Path, spool: Spool) -> None:
     assert second.shown
 
 
+def test_a_change_of_metadata_is_found_by_every_patient_it_is_about(tmp_path: Path, spool: Spool) -> None:
+    about = {"patients": (CHILD,), "subject": None}
+    for correlation, kind, outcome, more in (
+        ("done", Kind.UPDATING, Kind.UPDATED, {}),
+        ("gone", Kind.REMOVING, Kind.REMOVED, {}),
+        ("open", Kind.REMOVING, None, {}),
+        ("again", Kind.UPDATING, Kind.RESENT, {}),
+        ("failed", Kind.UPDATING, Kind.FAILED, {"errors": ("XDSMetadataVersionError",)}),
+    ):
+        spool.record(event(kind, correlation, objects=(document(1),), **about))
+        if outcome is not None:
+            spool.record(event(outcome, correlation, **about, **more))
+    for patient in (PATIENT, CHILD):
+        views = {view.correlation: view for view in who(tmp_path, [patient]).views}
+        assert {name: len(view.changed) for name, view in views.items()} == {
+            "done": 1,
+            "gone": 1,
+            "open": 1,
+            "again": 0,
+            "failed": 0,
+        }
+        assert views["failed"].refused == "XDSMetadataVersionError"
+        assert not any(view.saw_anything for view in views.values())
+
+
 def test_other_patients_do_not_appear(tmp_path: Path, spool: Spool) -> None:
     spool.record(event(Kind.QUERIED, "mine"))
     spool.record(event(Kind.QUERIED, "hers", patient_id=CHILD, note=f"mentions {PATIENT}"))

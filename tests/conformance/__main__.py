@@ -11,11 +11,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ihe.names import Code
 from tests.conformance import document
 from tests.conformance.missing import SHOWS_NOTHING, needs, unexplained, whole_test
-from tests.conformance.runs import LISTED, ROOT, Run, listed, run
+from tests.conformance.produced import produced
+from tests.conformance.runs import FEEDS, LISTED, ROOT, Run, listed, run
 
 
 def main() -> int:
@@ -25,6 +28,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="tests or sections, any of the kit")
     parser.add_argument("--every", action="store_true", help="every test, with what the rest of them wait for")
     parser.add_argument("--write-docs", action="store_true", help=f"every test, and {document.PAGE.name} from it")
+    parser.add_argument("--feed", choices=FEEDS, help="how patients become known; else each way in turn")
     parser.add_argument("--json", type=Path, help="write the runner's results")
     parser.add_argument("--logs", type=Path, help="write every message and the node's log below here")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the sections that passed, too")
@@ -37,17 +41,23 @@ def main() -> int:
     started = time.monotonic()
     if chosen.only:
         words += [word for glob in chosen.only for word in ("--only", glob)]
-        return run(kit, words, chosen.json, chosen.logs).status
+        return run(kit, words, chosen.json, chosen.logs, chosen.feed or FEEDS[0]).status
     if not chosen.every and not chosen.write_docs:
-        status = all_listed(run(kit, [*words, "--list", str(LISTED)], chosen.json, chosen.logs))
+        status = 0
+        for feed in [chosen.feed] if chosen.feed else FEEDS:
+            print(f"patients by {feed}:")
+            words_of = [*words, "--list", str(LISTED)]
+            status = max(status, all_listed(run(kit, words_of, chosen.json, chosen.logs, feed)))
         print(f"{time.monotonic() - started:.0f} seconds")
         return status
     with tempfile.TemporaryDirectory(prefix="innsyn-conformance-") as folder:
         logs = chosen.logs or Path(folder)
-        done = run(kit, words, chosen.json, logs)
+        done = run(kit, words, chosen.json, logs, chosen.feed or FEEDS[0])
         as_expected = every(done)
         if chosen.write_docs:
-            document.PAGE.write_text(document.page(done, logs))
+            tests = produced()
+            document.PAGE.write_text(document.page(done, logs, tests))
+            as_expected &= all_produced(tests)
             print(f"wrote {document.PAGE.relative_to(ROOT)}")
     return 0 if as_expected else 1
 
@@ -61,6 +71,13 @@ def all_listed(done: Run) -> int:
     for name in missing:
         print(f"  {name}: {status.get(name, 'not run')}")
     return 1 if missing or done.status else 0
+
+
+def all_produced(tests: Mapping[Code, Sequence[str]]) -> bool:
+    """Whether every error code that is said to be raised has been, in a test that passed; tells which were not."""
+    missing = document.unproduced(tests)
+    print(*(f"no test has {code} answered" for code in missing), sep="\n", end="\n" if missing else "")
+    return not missing
 
 
 def every(done: Run) -> bool:

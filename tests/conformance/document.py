@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ihe.names import AssociationType, Code, QueryId, ResponseStatus
+from registry.catalogue import CATALOGUE
+from registry.parameters import Parameter
+from registry.rules_removal import REMOVAL_RULES
 from registry.rules_table import RULES
-from registry.stored_queries import PARAMETERS, Parameter
+from registry.rules_update import UPDATE_RULES
 from tests.conformance.errors import FAULTS, RAISED
 from tests.conformance.evidence import Evidence, collect
-from tests.conformance.missing import QUERIES, SHOWS_NOTHING, TRANSACTIONS, needs, unexplained, whole_test
+from tests.conformance.missing import QUERIES, SHOWS_NOTHING, needs, unexplained, whole_test
 from tests.conformance.own import own_tests
+from tests.conformance.produced import shown
 from tests.conformance.runs import ROOT, Run, Section, Test
 
+RULES_OF = {"ITI-42 and ITI-61": RULES, "ITI-57 and ITI-92": UPDATE_RULES, "ITI-62": REMOVAL_RULES}
+"""What senders are judged by. New versions of ITI-57 and ITI-92 are held to the rules of ITI-42 as well."""
 PAGE = ROOT / "docs" / "conformance.md"
 
 OPENING = """<!-- Written by `python -m tests.conformance --write-docs`; change that, not this. -->
@@ -41,41 +47,54 @@ registers with ITI-42 at the node, and answers the ITI-43 that the node sends on
 CORRECTION = "a correction"
 
 SYNTAX = {
-    "_patient": "`'id^^^&oid&ISO'`",
-    "_status": "status URNs",
-    "_code": "`'code^^scheme'`",
-    "_time": "DTM, UTC",
-    "_entry_type": "objectType of stable and on-demand entries",
+    "patient": "`'id^^^&oid&ISO'`",
+    "status": "status URNs",
+    "code": "`'code^^scheme'`",
+    "time": "DTM, UTC",
+    "entry_type": "objectType of stable and on-demand entries",
+    "availability": "URNs of documentAvailability; an entry that says nothing is online",
+    "level": "1 (if absent) or 2: then a uniqueId means all versions",
 }
 MEANING = {
     "author_persons": "pattern with `%` and `_`, at most four in one",
     "entry_uuids": "UUID URNs",
+    "uuids": "UUID URNs",
+    "logical_ids": "UUID URNs",
     "unique_ids": "uniqueIds",
+    "source_ids": "OIDs",
+    "reference_ids": "CXi, compared whole",
+    "types": "URNs of association types",
+    "association_statuses": "status URNs; Approved if absent",
+    "": "1 or 2, which makes no difference here",
 }
 
 
-def page(done: Run, logs: Path) -> str:
-    """The whole page."""
+def page(done: Run, logs: Path, produced: Mapping[Code, Sequence[str]]) -> str:
+    """The whole page. `produced` are the project's own tests by the error code they had answered."""
     seen = collect(done, logs)
     passed = [section for section in done.sections() if _counts(section)]
     parts = [
         OPENING.format(passed=len(passed), tests=len({section.test for section in passed}), open=_open(done)),
-        "## ITI-42 Register Document Set-b\n",
+        "## ITI-42 Register Document Set-b, ITI-61 Register On-Demand Document Entry\n",
         *_table(("content", "shown by"), _submissions(seen, passed)),
-        "## ITI-18 Registry Stored Query\n",
+        "## ITI-57 Update Document Set, ITI-92 Restricted Update Document Set, ITI-62 Remove Metadata\n",
+        *_table(("content", "shown by"), _changes(passed)),
+        "## ITI-18 Registry Stored Query, ITI-51 Multi-Patient Stored Query\n",
         *_table(("query or option", "shown by"), _queries(seen)),
         "Parameters; one value unless it says several. AND: may be repeated, and all repetitions must match.\n",
-        *_table(("parameter", "query", "values", "shown by"), _parameters(seen)),
+        *_table(("query", "parameter", "values", "shown by"), _parameters(seen)),
         _paragraph(
-            f"Every other query answers `{Code.UNKNOWN_STORED_QUERY.value}`: {', '.join(QUERIES.values())}, and those "
-            "of ITI-51. Unknown parameters are ignored, as are paging and returnComposedObjects."
+            f"Every other query answers `{Code.UNKNOWN_STORED_QUERY.value}` ({', '.join(QUERIES.values())}), as do "
+            "those for multiple patients in ITI-18 and all others in ITI-51, which is off unless configured. Unknown "
+            "parameters are ignored, as are paging and returnComposedObjects."
         ),
         "## ITI-43 Retrieve Document Set\n",
         *_table(("outcome", "shown by"), _retrieves(seen)),
         "Request and answer may be MTOM or simple SOAP; documents of several hospitals may be asked for at once.\n",
         "## Error codes\n",
-        *_table(("code", "raised when", "NIST", "own tests"), _errors(seen)),
-        _paragraph(f"In ITI-42, `codeContext` begins with the rule's name. Never raised: {_unraised()}."),
+        "What is raised by a rule can be lowered to a warning or less where docs/operations.md says so.\n",
+        *_table(("code", "raised when", "NIST", "own tests that had it answered"), _errors(seen, produced)),
+        _paragraph(f"In ITI-42 and ITI-61, `codeContext` begins with the rule's name. Never raised: {_unraised()}."),
         "## SOAP faults\n",
         *_table(("subcode", "raised when"), ((f"`{code}`", when) for code, when in FAULTS.items())),
         "## NIST tests\n",
@@ -110,19 +129,32 @@ def _shown(tests: Iterable[str], most: int = 4) -> str:
 
 
 def _submissions(seen: Evidence, passed: Sequence[Section]) -> Iterator[tuple[str, str]]:
-    sent = {section.test: None for section in passed if "RegisterTransaction" in section.transactions}
-    yield "SubmissionSet with DocumentEntries", _shown(sent)
+    for what, transaction in (("Document", "RegisterTransaction"), ("on-demand Document", "RegisterODDETransaction")):
+        sent = {section.test: None for section in passed if transaction in section.transactions}
+        yield f"SubmissionSet with {what}Entries", _shown(sent)
+    yield (
+        "Metadata beyond the framework, kept and returned",
+        _shown({s.test: None for s in passed if s.test == "12379"}),
+    )
     yield "Folders, new and added to", _shown(seen.folders)
     for each in AssociationType:
-        if each is not AssociationType.IS_SNAPSHOT_OF:
-            own = own_tests([rf"AssociationType\.{each.name}\b"], "registry")
-            yield f"`{each.value.rpartition(':')[2]}`", _shown(seen.associations[each.value]) or own
-    yield "`IsSnapshotOf`, of on-demand entries", f"with {TRANSACTIONS['RegisterODDETransaction']}"
+        own = own_tests([rf"AssociationType\.{each.name}\b"], "registry")
+        yield f"`{each.value.rpartition(':')[2]}`", _shown(seen.associations[each.value]) or own
+
+
+def _changes(passed: Sequence[Section]) -> Iterator[tuple[str, str]]:
+    for what, transaction in (
+        ("New versions, status changes, associations of registered objects", "MuTransaction"),
+        ("Removal of whatever a message names", "RemoveMetadataTransaction"),
+    ):
+        yield what, _shown({section.test: None for section in passed if transaction in section.transactions})
+    yield "Restricted update of entries", own_tests([r"Action\.RESTRICTED_UPDATE\b"], "registry")
 
 
 def _queries(seen: Evidence) -> Iterator[tuple[str, str]]:
     for query in QueryId:
-        yield f"{_title(query)} `{query.value}`", _shown(seen.queries[query.value])
+        own = own_tests([rf"QueryId\.{query.name}\b"], "registry")
+        yield f"{_title(query)} `{query.value}`", _shown(seen.queries[query.value]) or own
     for returns in ("LeafClass", "ObjectRef"):
         yield f"returnType `{returns}`", _shown(seen.returns[returns])
     home = {test: None for query in QueryId for test in seen.parameters[f"{query.value} home"]}
@@ -130,18 +162,15 @@ def _queries(seen: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def _parameters(seen: Evidence) -> Iterator[tuple[str, str, str, str]]:
-    for query, parameters in PARAMETERS.items():
-        for each in parameters:
+    for query, described in CATALOGUE.items():
+        for each in described.parameters:
             tests = seen.parameters[f"{query.value} {each.name}"]
-            name = each.name.partition("DocumentEntry")[2]
-            own = own_tests(
-                [rf"DocumentEntry{name}\b", rf'}}{name}"', rf"\b{each.field.partition('.')[0]}\b"], "registry"
-            )
-            yield f"`{each.name}`", _title(query), _values(each), _shown(tests) or own
+            own = own_tests([rf'"{re.escape(each.name)}"'], "registry")
+            yield _title(query), f"`{each.name}`", _values(each), _shown(tests) or own
 
 
 def _values(parameter: Parameter) -> str:
-    syntax = MEANING.get(parameter.field) or SYNTAX[parameter.syntax.__name__]
+    syntax = MEANING.get(parameter.field.rpartition(".")[2]) or SYNTAX[parameter.syntax.__name__]
     marks = ["required"] if parameter.required else []
     marks += ["several"] if parameter.many else []
     marks += ["AND"] if parameter.groups else []
@@ -158,29 +187,26 @@ def _retrieves(seen: Evidence) -> Iterator[tuple[str, str]]:
         yield f"`{status.value.rpartition(':')[2]}`", _shown(seen.retrieves[status.value]) or own
 
 
-def _errors(seen: Evidence) -> Iterator[tuple[str, str, str, str]]:
-    by_code: dict[Code, list[str]] = defaultdict(list)
-    for rule in RULES.values():
-        by_code[rule.code].append(rule.id)
+def _errors(seen: Evidence, produced: Mapping[Code, Sequence[str]]) -> Iterator[tuple[str, str, str, str]]:
     for code in Code:
-        when = [f"{transaction}: {told}" for transaction, told in RAISED.get(code, {}).items()]
-        if by_code[code]:
-            when.insert(0, f"ITI-42, rules: {', '.join(by_code[code])}")
+        when = []
+        for transactions, rules in RULES_OF.items():
+            if names := [rule.id for rule in rules.values() if rule.code is code]:
+                when.append(f"{transactions}, rules: {', '.join(names)}")
+        when += [f"{transaction}: {told}" for transaction, told in RAISED.get(code, {}).items()]
         if when:
-            yield f"`{code.value}`", "<br>".join(when), _shown(seen.errors[code.value]), own_tests(_names(code))
+            nist, own = _shown(seen.errors[code.value]), shown(produced.get(code, ()))
+            yield f"`{code.value}`", "<br>".join(when), nist, own or "**none**"
 
 
-def _names(code: Code) -> Iterator[str]:
-    """Patterns by which tests name an error code: itself, and the rules that raise it."""
-    yield from (rf"Code\.{code.name}\b", re.escape(code.value))
-    for rule in RULES.values():
-        if rule.code is code:
-            yield from (rf'"{rule.id}"', rf"\b{rule.id.upper().replace('-', '_')}\b")
+def unproduced(produced: Mapping[Code, Sequence[str]]) -> list[str]:
+    """Codes that are said to be raised and that no test has had answered."""
+    return [code.value for code in Code if code in raised() and not produced.get(code)]
 
 
 def raised() -> frozenset[Code]:
     """Every code this page says something of."""
-    return frozenset(RAISED) | {rule.code for rule in RULES.values()}
+    return frozenset(RAISED) | {rule.code for rules in RULES_OF.values() for rule in rules.values()}
 
 
 def _unraised() -> str:

@@ -19,6 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "conformance"
 STUB = "127.0.0.1:8181"
 """Where the example says the hospital is; the runner plays it on a free port."""
+MLLP = "127.0.0.1:2575"
+FED = {'known = "any"': 'known = "feed"', "# [feed.kit]": "[feed.kit]", "# bind": "bind", "# identity": "identity"}
+"""What the example says of patients, and what it says for the kit."""
+FEEDS = ("iti44", "iti8")
 RUNNER = ROOT / ".venv-conformance"
 LOCK = Path(__file__).with_name("requirements.lock")
 LISTED = Path(__file__).with_name("sections.txt")
@@ -88,18 +92,23 @@ def runner_python() -> Path:
     return python
 
 
-def run(kit: Path, words: Sequence[str | Path], report: Path | None = None, logs: Path | None = None) -> Run:
+def run(
+    kit: Path, words: Sequence[str | Path], report: Path | None = None, logs: Path | None = None, feed: str = "iti44"
+) -> Run:
     """Starts a node with docs/examples/conformance and the runner with `words`; both stop before this returns.
 
-    `report` receives the runner's JSON, `logs` every message and the node's own log. Raises TimeoutExpired.
+    The node knows the patients it is fed and no others; `feed` is the kit's name of one of FEEDS. `report` receives the
+    runner's JSON, `logs` every message and the node's own log. Raises TimeoutExpired.
     """
     python = runner_python()
     with tempfile.TemporaryDirectory(prefix="innsyn-conformance-") as folder:
         told, stub = report or Path(folder) / "report.json", free_port()
         node = Path(folder) / "node"
-        with loopback_node(EXAMPLE, node, {STUB: f"127.0.0.1:{stub}"}) as url:
+        mllp = f"127.0.0.1:{free_port()}"
+        with loopback_node(EXAMPLE, node, {STUB: f"127.0.0.1:{stub}", MLLP: mllp, **FED}) as url:
             command: list[str | Path] = [python, "-m", "nist_runner", "--testkit", kit / "testkit"]
             command += ["--registry", f"{url}/xds/registry", "--repository", f"{url}/xds/repository"]
+            command += ["--pid-feed", feed, "--pif", f"{url}/pix/feed" if feed == "iti44" else mllp]
             command += ["--stub-repository", str(stub), "--json", told.resolve(), *words]
             if logs is not None:
                 command += ["--logs", logs.resolve()]

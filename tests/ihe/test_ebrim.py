@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ihe import canonical, ebrim, xml
 from ihe.errors import XdsFailure
 from ihe.metadata import Association, Author, Coded, DocumentEntry
-from ihe.names import IS_SUBMISSION_SET, LCM, OBJECT_TYPE, RIM, AssociationType, EntryScheme, Status
+from ihe.names import IS_SUBMISSION_SET, LCM, OBJECT_TYPE, RIM, AssociationType, EntryScheme, IdScheme, Status
 from ihe.submittal import Kind
 from registry import rules
 from tests.ihe import submissions as s
@@ -314,7 +314,7 @@ def test_no_object_list_is_no_submission() -> None:
 def test_metadata_of_an_incomplete_submission_is_refused_and_not_made_up() -> None:
     root = s.one_document()
     entry = find(root, "ExtrinsicObject")
-    entry.remove(next(part for part in entry if part.get("classificationScheme") == EntryScheme.TYPE_CODE))
+    entry.remove(next(part for part in entry if part.get("identificationScheme") == IdScheme.ENTRY_UNIQUE_ID))
     with pytest.raises(XdsFailure):
         s.submission(root)
 

@@ -34,20 +34,22 @@ TOLERATED_QUERIES = {
     "nist/sq-req-bad-code.xml": "code without scheme: the values are well formed, the parameter is judged later",
     "nist/sq-req-missing-stat.xml": "which parameters must be there is judged later",
 }
-ONLY_REPOSITORY = "required-attribute"
+ONLY_REPOSITORY = "needed-attribute"
 """hash, size and repositoryUniqueId are the repository's to add to what ITI-41 sends."""
-IPF_30 = {ONLY_REPOSITORY, "known-scheme", "extra-slot-name", "data-type"}
+IPF_30 = {ONLY_REPOSITORY, "required-attribute", "known-scheme", "extra-slot-name", "needed-type"}
 """Scheme UUIDs with a blank inside, a misspelt slot, and what ITI-41 leaves to the repository."""
 EXPECTED_RULES: dict[str, set[str]] = {
     "xcadocumentsource/IT_iti-42_request.xml": {"one-submission-set"},
     "microsoft/ProvideAndRegisterDocumentSetRequest.xml": {
         ONLY_REPOSITORY,
         "data-type",
+        "needed-type",
         "association-type",
         "entry-membership",
     },
     "microsoft/RegisterDocumentSetRequest.xml": {
         "data-type",
+        "needed-type",
         "required-attribute",
         "association-type",
         "entry-membership",
@@ -70,8 +72,8 @@ EXPECTED_RULES: dict[str, set[str]] = {
         "entry-membership",
     },
     "nist/pnr-bad-uplink.xml": {"parent-reference"},
-    "nist/pnr-limited.xml": {ONLY_REPOSITORY, "limited-metadata"},
-    "nist/XdrMinimalBad.xml": {ONLY_REPOSITORY},
+    "nist/pnr-limited.xml": {ONLY_REPOSITORY, "required-attribute", "limited-metadata"},
+    "nist/XdrMinimalBad.xml": {ONLY_REPOSITORY, "required-attribute"},
     "ipf/SubmitObjectsRequest_ebrs30_update.xml": {"extra-slot-name", "no-metadata-update"},
     "ipf/SubmitObjectsRequest_ebrs30_update_nonstandard_association.xml": {"association-type"},
     "ipf/SubmitObjectsRequest_ebrs30_update_sameLid.xml": {"unique-object-ids"},

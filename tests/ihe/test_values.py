@@ -133,3 +133,18 @@ def test_the_parts_of_a_patient_id_make_it_again() -> None:
 def test_times_are_filled_up_with_the_lowest_legal_value(dtm: str, filled: str) -> None:
     assert values.earliest(dtm) == filled
     assert values.is_dtm(filled)
+
+
+@pytest.mark.parametrize("text", ["urn:oid:2.999", "urn:x-mine:note", "URN:a1:b", "urn:att"])
+def test_a_urn_is_one_however_short(text: str) -> None:
+    assert values.is_urn(text)
+
+
+@pytest.mark.parametrize("text", ["", "urn:", "urn:a", "colour", "urn:x-mine:", "urn:x y:z", "urn:æ:b", "xurn:a1:b"])
+def test_what_only_looks_like_a_urn_is_none(text: str) -> None:
+    assert not values.is_urn(text)
+
+
+def test_what_is_compared_is_nfc_and_ascii_stays_what_it_is() -> None:
+    assert values.nfc("A\u030arud") == "\u00c5rud"
+    assert values.nfc("plain") == "plain"

@@ -18,8 +18,10 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pilot]:
     temporary.mkdir()
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TMPDIR", str(temporary))
-        debug = {"[listener.xds]": '[log]\nlevel = "debug"\n\n[audit]\nreserve_mib = 1\n\n[listener.xds]'}
-        running = Pilot(folder, debug)
+        edits = {"[listener.xds]": '[log]\nlevel = "debug"\n\n[audit]\nreserve_mib = 1\n\n[listener.xds]'}
+        own = '["2.999.578.1.1"]'
+        edits[f"may_register = {own}"] = f"may_register = {own}\nmay_update = {own}"
+        running = Pilot(folder, edits)
         with running:
             yield running
     # Also after the node has stopped: what it flushes last must not tell either.

@@ -128,10 +128,20 @@ def _find(more: Sequence[tuple[str, str]] = (), returns: str = "LeafClass", **sa
     return ask
 
 
-def _get(parameter: str, value: Callable[[Paper], str], returns: str) -> Ask:
+def _get(parameter: str, value: Callable[[Paper], str], returns: str, query_id: QueryId = QueryId.GET_DOCUMENTS) -> Ask:
     def ask(pilot: Pilot, person: Person, papers: Sequence[Paper], token: bytes) -> Answered:
         slot = (parameter, "(" + ",".join(f"'{value(each)}'" for each in papers) + ")")
-        return pilot.consumer().query(QueryId.GET_DOCUMENTS, [slot], token, returns)
+        return pilot.consumer().query(query_id, [slot], token, returns)
+
+    return ask
+
+
+def _of_patient(query_id: QueryId, kinds: Sequence[str], returns: str) -> Ask:
+    name = "$patientId" if len(kinds) > 1 else f"$XDS{kinds[0]}PatientId"
+
+    def ask(pilot: Pilot, person: Person, papers: Sequence[Paper], token: bytes) -> Answered:
+        slots = [(f"$XDS{kind}Status", f"('{Status.APPROVED}')") for kind in kinds]
+        return pilot.consumer().query(query_id, [(name, f"'{person.patient_id}'"), *slots], token, returns)
 
     return ask
 
@@ -168,6 +178,13 @@ def questions() -> Iterator[tuple[str, Ask]]:
     for returns in ("LeafClass", "ObjectRef"):
         yield f"get by uniqueId {returns}", _get("$XDSDocumentEntryUniqueId", lambda each: each.unique_id, returns)
         yield f"get by entryUUID {returns}", _get("$XDSDocumentEntryEntryUUID", lambda each: each.entry_uuid, returns)
+        for query_id in (QueryId.GET_ASSOCIATIONS, QueryId.GET_SUBMISSION_SETS):
+            yield f"{query_id.name} {returns}", _get("$uuid", lambda each: each.entry_uuid, returns, query_id)
+        together = QueryId.GET_DOCUMENTS_AND_ASSOCIATIONS
+        unique_ids = "$XDSDocumentEntryUniqueId"
+        yield f"{together.name} {returns}", _get(unique_ids, lambda each: each.unique_id, returns, together)
+        yield f"get all {returns}", _of_patient(QueryId.GET_ALL, ("DocumentEntry", "SubmissionSet", "Folder"), returns)
+        yield f"find sets {returns}", _of_patient(QueryId.FIND_SUBMISSION_SETS, ("SubmissionSet",), returns)
     yield "retrieve", _open(packaged=True)
     yield "retrieve in simple SOAP", _open(packaged=False)
 

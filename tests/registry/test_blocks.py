@@ -91,7 +91,7 @@ def test_a_block_follows_the_person(book: BlockBook, store: Store) -> None:
     book.set_block(block("reservation", patient="P3"), "clerk", NOW)
     number = book.sequence()
     assert book.of([P4]) == {P4: ()}
-    store.merge(P4, P3)
+    store.merge(P4, P3, "clerk", NOW)
     assert book.sequence() > number
     assert [each.block_id for each in book.of([P4])[P4]] == ["b1"]
     assert book.of([P3])[P3] == book.of([P4])[P4]

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 import registry.engine
+import registry.turns
 from ihe.names import Code, Status
 from registry.engine import Database, DatabaseMissing, StoreTrouble, Undone, open_database
 from registry.migrations import check, migrate
@@ -119,9 +122,9 @@ def test_a_database_held_by_another_is_busy_not_broken(sqlite_file: Path, monkey
 
 
 def test_a_write_that_gets_no_turn_is_taken_back(sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.engine, "QUEUE_SECONDS", 0.1)
+    monkeypatch.setattr(registry.turns, "QUEUE_SECONDS", 0.1)
     database = open_database(f"sqlite:///{sqlite_file}")
-    with registry.engine._turn(sqlite_file.with_name("registry.db.writer")):
+    with registry.turns.turn(sqlite_file.with_name("registry.db.writer")):
         with pytest.raises(StoreTrouble) as trouble:
             database.write(put("taken back"))
         assert trouble.value.code is Code.REGISTRY_BUSY
@@ -229,6 +232,63 @@ def test_a_server_that_was_away_fails_one_reader_at_most(database: Database) -> 
     with pytest.raises(StoreTrouble):
         labels(database)
     assert labels(database) == {"x"}
+
+
+def test_a_migration_beside_a_running_node_costs_nobody_an_answer(database: Database) -> None:
+    """A new type of a column is what PostgreSQL refuses a prepared statement for, once on each connection."""
+    if database.sqlite:
+        pytest.skip("a file prepares statements for itself alone")
+    asked = sa.select(label.c.id, label.c.text).where(label.c.text == sa.bindparam("text"))
+
+    def ask(connection: Connection) -> int:
+        return int(connection.execute(asked, {"text": "x"}).one().id)
+
+    def ask_twice(connection: Connection) -> int:
+        connection.exec_driver_sql("SELECT 1")
+        return ask(connection)
+
+    database.write(put("x"))
+    ways = [lambda: database.write(ask), lambda: database.write(ask_twice)]
+    for manner in (database.reading, database.snapshot):
+        ways.append(lambda manner=manner: _with(manner, ask))
+    for _ in range(8):
+        answers = {way() for way in ways}
+    assert len(answers) == 1
+    beside = open_database(database.engine.url.render_as_string(hide_password=False))
+    try:
+        beside.write(lambda connection: connection.exec_driver_sql("ALTER TABLE label ALTER COLUMN id TYPE bigint"))
+        assert {way() for way in ways} == answers
+    finally:
+        beside.write(lambda connection: connection.exec_driver_sql("ALTER TABLE label ALTER COLUMN id TYPE integer"))
+        beside.close()
+
+
+def _with(manner: Callable[[], AbstractContextManager[Connection]], ask: Callable[[Connection], int]) -> int:
+    with manner() as connection:
+        return ask(connection)
+
+
+def test_a_long_reader_stops_no_writer_and_is_told_of_once_the_log_is_far_too_large(
+    sqlite_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry.engine, "LOG_BYTES", 200_000)
+    monkeypatch.setattr(registry.engine, "LOG_TOO_LARGE", 1_000_000)
+    database = open_database(f"sqlite:///{sqlite_file}")
+    reader = sqlite3.connect(sqlite_file, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM label").fetchone() == (1,)
+    for number in range(4):
+        database.write(put(str(number) * 400_000))
+    began = time.monotonic()
+    with pytest.raises(StoreTrouble, match=r"a reader keeps \d MiB"):
+        database.checkpoint()
+    assert time.monotonic() - began < 2
+    assert reader.execute("SELECT count(*) FROM label").fetchone() == (1,)
+    reader.execute("COMMIT")
+    database.checkpoint()
+    assert sqlite_file.with_name("registry.db-wal").stat().st_size == 0
+    reader.close()
+    database.close()
 
 
 def test_without_a_lock_to_write_under_a_write_fails_at_once(sqlite_file: Path) -> None:

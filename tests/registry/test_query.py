@@ -213,7 +213,7 @@ def test_limits_count_what_the_caller_may_see(store: Store, database: Database, 
 def test_documents_of_one_person_are_found_under_either_number(store: Store, database: Database, trail: Trail) -> None:
     p3, p4 = cx("P3"), cx("P4")
     old, new = register(store, p3), register(store, p4)
-    store.merge(p4, p3)
+    store.merge(p4, p3, "clerk", NOW)
     for token, asked in (("P3", p3), ("P4", p4), ("P3", p4), ("P4", p3)):
         reply = answer_query(find_documents(asked), PEER, desk_for(anne(token), database, trail))
         assert set(ids_of(reply)) == {old.entry_uuid, new.entry_uuid}

@@ -166,9 +166,9 @@ def test_every_problem_of_the_database_is_told_at_once(store: Store, database: D
 
 
 def test_replacing_deprecates_the_old_entry_and_all_that_hangs_on_it(store: Store) -> None:
-    old, addendum, copy, of_copy = entry(), entry(), entry(), entry()
+    old, addendum, copy, of_addendum = entry(), entry(), entry(), entry()
     store.register(submission(old), "ous", NOW)
-    for child, kind, parent in ((addendum, APND, old), (copy, XFRM, old), (of_copy, APND, copy)):
+    for child, kind, parent in ((addendum, APND, old), (copy, XFRM, old), (of_addendum, XFRM, addendum)):
         store.register(submission(child, relations=(relation(kind, child.entry_uuid, parent.entry_uuid),)), "ous", NOW)
     new = replace(store, old)
     assert set(found(store, statuses=frozenset({Status.APPROVED}))) == {new.entry_uuid}
@@ -305,7 +305,7 @@ def test_documents_of_merged_identifiers_are_one_patients(store: Store) -> None:
     mine, theirs = entry(), entry(patient_id=OTHER_CX)
     store.register(submission(mine), "ous", NOW)
     store.register(submission(theirs, patient_id=OTHER_CX), "ous", NOW)
-    store.merge(CX, OTHER_CX)
+    store.merge(CX, OTHER_CX, "clerk", NOW)
     assert store.identity_set(CX) == store.identity_set(OTHER_CX) == {CX, OTHER_CX}
     assert {each.patient_id for each in found(store, OTHER_CX).values()} == {CX}
     assert set(found(store)) == {mine.entry_uuid, theirs.entry_uuid}

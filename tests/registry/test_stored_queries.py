@@ -8,7 +8,10 @@ from ihe.errors import XdsFailure
 from ihe.metadata import Coded
 from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, Code, QueryId, Status
 from ihe.queries import AdhocQuery, QuerySlot, Returns
-from registry.stored_queries import PARAMETERS, FindDocuments, GetDocuments, Period, StoredQuery, like, understand
+from registry.catalogue import CATALOGUE
+from registry.parameters import Period
+from registry.stored_queries import FindDocuments, GetDocuments, StoredQuery, like
+from registry.understanding import understand
 from tests.registry.submissions import CX
 
 HOME = "urn:oid:2.999.1"
@@ -90,7 +93,7 @@ def test_without_ids_or_with_both_kinds_get_documents_is_refused() -> None:
 
 
 def test_an_unknown_query_or_community_is_refused_as_such() -> None:
-    assert codes(PLAIN, "urn:uuid:10b545ea-725c-446d-9b95-8aeb444eddf3") == [Code.UNKNOWN_STORED_QUERY]
+    assert codes(PLAIN, "urn:uuid:f2072993-9478-41df-a603-8f016706efe8") == [Code.UNKNOWN_STORED_QUERY]
     assert codes(PLAIN, home="urn:oid:2.999.2") == [Code.UNKNOWN_COMMUNITY]
     told = tuple(QuerySlot(name, groups) for name, groups in PLAIN.items())
     assert understand(AdhocQuery(QueryId.FIND_DOCUMENTS, Returns.LEAF, "urn:oid:2.999.2", told), home="")
@@ -108,7 +111,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 
 
 def test_leaving_out_any_required_parameter_never_widens_a_query() -> None:
-    for parameter in PARAMETERS[QueryId.FIND_DOCUMENTS]:
+    for parameter in CATALOGUE[QueryId.FIND_DOCUMENTS].parameters:
         if parameter.required:
             rest = {name: groups for name, groups in PLAIN.items() if name != parameter.name}
             assert codes(rest) == [Code.STORED_QUERY_MISSING_PARAM]

@@ -371,3 +371,19 @@ def test_a_glance_that_shows_a_change_has_the_release_decided_again() -> None:
     raw = play(scene())
     assert SMALL["1.1"] not in raw
     assert SMALL["1.2"] in raw
+
+
+def test_a_hospital_that_is_asked_too_much_is_told_as_busy_and_others_still_answer() -> None:
+    async def scene() -> Got:
+        async with Stage() as stage:
+            await stage.hospital("ous", "2.999.1", SMALL, limit=1)
+            await stage.hospital("ahus", "2.999.2", LARGE)
+            await stage.open()
+            taken = await stage.upstreams["ous"].guard.enter()
+            got = await stage.retrieve(("2.999.1", "1.1"), ("2.999.2", "2.1"))
+            taken.give_back()
+            return got
+
+    got = play(scene())
+    assert got.codes == [("XDSRepositoryBusy", "1.1")]
+    assert got.documents == LARGE

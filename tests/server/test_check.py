@@ -243,3 +243,17 @@ def test_a_folder_that_holds_no_policy_is_one_sentence(tmp_path: Path, content: 
         (tmp_path / "policy.toml").write_bytes(content)
     with pytest.raises(PolicyUnreadable):
         policy_texts(tmp_path)
+
+
+def test_a_file_of_codes_is_read_and_every_mistake_in_it_is_told(plain: Path) -> None:
+    plain.write_text(plain.read_text() + '\n[validation]\ncodes = "codes.toml"\n')
+    assert "cannot be read" in mistakes(examine(plain))["validation.codes"]
+    codes = plain.with_name("codes.toml")
+    codes.write_text('typecode = {x = "any"}\nmimeType = ["pdf"]\n')
+    told = [str(each) for each in examine(plain).mistakes]
+    assert told == [
+        "validation.codes: codes.toml: typecode: is no attribute that carries codes; did you mean typeCode?",
+        "validation.codes: codes.toml: mimeType: pdf is not a media type as type/subtype, without parameters",
+    ]
+    codes.write_text('typeCode = {"2.999" = "any"}\n')
+    assert not examine(plain).mistakes

@@ -122,6 +122,42 @@ def test_a_configuration_travels_to_a_worker_process() -> None:
     assert pickle.loads(pickle.dumps(config)) == config
 
 
+def test_levels_are_given_by_rule_and_by_sender() -> None:
+    levels = {
+        "rules": {"title-length": "warn"},
+        "sender": {"ous": {"service-times": "log", "one-patient": "reject"}},
+        "codes": "codes.toml",
+    }
+    validation = read(whole() | {"validation": levels}, FOLDER).validation
+    assert validation.rules == {"title-length": "warn"}
+    assert validation.sender["ous"]["service-times"] == "log"
+    assert (validation.codes, validation.extra_metadata) == (FOLDER / "codes.toml", "keep")
+
+
+def test_levels_that_cannot_be_are_told_all_at_once_with_what_was_meant() -> None:
+    levels = {
+        "rules": {
+            "title-lenght": "warn",
+            "one-submission-set": "warn",
+            "folder-title": "loud",
+            "extra-metadata": "off",
+        },
+        "sender": {"ouss": {"titel-length": "log", "same-hash": "off"}, "ous": {"known-scheme": "off"}},
+    }
+    told = refused(lambda raw: raw.update(validation=levels))
+    assert told == {
+        "validation.rules.title-lenght": "is no rule; did you mean title-length?",
+        "validation.rules.one-submission-set": "cannot be lowered: what breaks it could not be stored, found again or "
+        "protected",
+        "validation.rules.folder-title": "must be off, log, warn or reject, not loud",
+        "validation.rules.extra-metadata": "has no level of its own: set validation.extra_metadata",
+        "validation.sender.ouss": "names no [identity] section; did you mean ous?",
+        "validation.sender.ouss.titel-length": "is no rule; did you mean title-length?",
+        "validation.sender.ouss.same-hash": "cannot be lowered: what breaks it could not be stored, found again or "
+        "protected",
+    }
+
+
 def test_every_mistake_is_told_at_once_with_its_path() -> None:
     def change(raw: dict[str, Any]) -> None:
         del raw["node"]["state"]

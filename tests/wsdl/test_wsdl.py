@@ -16,7 +16,7 @@ from lxml import etree
 
 import schemas
 import wsdl
-from ihe import names
+from ihe import names, removal, xml
 
 ROOT = Path(__file__).resolve().parents[2]
 WSDL = "{http://schemas.xmlsoap.org/wsdl/}"
@@ -124,6 +124,26 @@ def test_a_client_made_from_the_description_knows_how_to_register(place: str) ->
     assert envelope.findtext(f".//{{{names.WSA}}}Action") == names.Action.REGISTER
 
 
+def test_a_client_made_from_the_description_knows_how_to_remove(place: str) -> None:
+    client = client_of(place.format("DocumentRegistry"))
+    target = "urn:uuid:8f0d6a3e-6a5e-4a2b-9c1e-0d6b4b0a7f10"
+    envelope = client.create_message(
+        client.service, "DocumentRegistry_DeleteDocumentSet", ObjectRefList={"ObjectRef": [{"id": target}]}
+    )
+    message = body(envelope)
+    assert message.tag == names.Action.REMOVE.body
+    assert removal.read(xml.read(etree.tostring(message))) == (target,)
+    assert envelope.findtext(f".//{{{names.WSA}}}Action") == names.Action.REMOVE
+
+
+@pytest.mark.parametrize("action", [names.Action.UPDATE, names.Action.RESTRICTED_UPDATE])
+def test_a_client_made_from_the_description_knows_how_to_update(place: str, action: names.Action) -> None:
+    client = client_of(place.format("DocumentRegistry"))
+    operation = f"DocumentRegistry_{action.rpartition(':')[2]}"
+    envelope = client.create_message(client.service, operation, RegistryObjectList={})
+    assert (body(envelope).tag, envelope.findtext(f".//{{{names.WSA}}}Action")) == (action.body, action)
+
+
 def test_a_client_made_from_a_node_calls_that_node(served: str) -> None:
     client = client_of(f"{served}/DocumentRegistry")
     ports = client.wsdl.services["DocumentRegistry_Service"].ports
@@ -143,7 +163,7 @@ def test_every_name_follows_the_technical_framework(name: str) -> None:
     assert [port.get("name") for port in root.iter(f"{WSDL}port")] == [f"{name}_Port_Soap12"]
     for operation in port_type.iter(f"{WSDL}operation"):
         transaction = operation.get("name", "").removeprefix(f"{name}_")
-        action = names.Action(f"urn:ihe:iti:2007:{transaction}")
+        action = next(each for each in names.Action if each.endswith(f":{transaction}"))
         given, answered = operation.find(f"{WSDL}input"), operation.find(f"{WSDL}output")
         assert given is not None
         assert answered is not None
@@ -154,8 +174,8 @@ def test_every_name_follows_the_technical_framework(name: str) -> None:
 def test_every_action_served_is_described_once() -> None:
     described = [
         operation.get("soapAction", "")
-        for name in SERVICES
-        for operation in etree.parse(ROOT / "wsdl" / f"{name}.wsdl").iter(f"{SOAP12}operation")
+        for name in wsdl.SHA256
+        for operation in etree.parse(ROOT / "wsdl" / name).iter(f"{SOAP12}operation")
         if operation.get("soapActionRequired") == "false"
     ]
     assert sorted(described) == sorted(action.value for action in names.Action)

@@ -21,6 +21,14 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("version", sa.SmallInteger(), server_default="1", nullable=False))
     op.add_column("association", sa.Column("status", sa.SmallInteger(), server_default="0", nullable=False))
     op.add_column("object_dir", sa.Column("removed_at", sa.BigInteger(), nullable=True))
+    for table, column, where in (
+        ("object_dir", "removed_at", "removed_at IS NOT NULL"),
+        ("uid_claim", "entry_uuid", "kind >= 16"),
+    ):
+        only = sa.text(where)
+        op.create_index(
+            op.f(f"ix_{table}_{column}"), table, [column], unique=False, postgresql_where=only, sqlite_where=only
+        )
     op.create_table(
         "patient_history",
         sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),

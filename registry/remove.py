@@ -1,0 +1,84 @@
+"""ITI-62 Remove Metadata, from the first look at the sender to the last byte of the answer.
+
+A Success means that everything the message names is gone; any other answer means that all of it is there as before.
+What happens to a removal, and where it can be refused, in order:
+
+1. identify      rows A1-A9; only machines that may remove from some repository: a SOAP fault, recorded
+2. read          a message that names no objects by their id: Failure
+3. intent        recorded before anything is removed, with every object the sender may remove; no record, no removal
+4. store         all of it in one transaction, or what stands against it
+5. outcome       recorded if it can be; a committed removal is never called a failure
+
+Source: IHE ITI supplement Remove Metadata and Documents 3.62.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from audit.event import Exchange, Object, RecordLost
+from ihe import queries, removal
+from ihe.errors import XdsError, XdsFailure
+from ihe.names import ResponseStatus
+from ihe.soap import Call, Reply, write_reply
+from policy.facts import CallerUnknown, Decision, Peer, Reason, Refusal, RulesUnknown, Subject
+from registry.desk import Desk
+from registry.engine import StoreTrouble
+from registry.refusals import administrator, receiver, record_unanswered
+from registry.update import failed
+
+log = structlog.get_logger()
+
+
+def remove(call: Call, peer: Peer, desk: Desk) -> Reply:
+    """The one answer to a removal. Raises SoapFault, and nothing else whatever the sender sent."""
+    exchange = Exchange.begin(call, peer, desk.clock)
+    try:
+        subject = administrator(call, desk.identify(call, peer, exchange.at))
+        if isinstance(subject, Refusal):
+            desk.audit.record(exchange.refused(subject))
+            raise subject.fault
+        return _answered(call, exchange, subject, desk)
+    except RulesUnknown:
+        record_unanswered(desk, exchange, "RULES_UNKNOWN")
+        raise receiver(call, "No policy is in force") from None
+    except CallerUnknown as unknown:
+        record_unanswered(desk, exchange, str(unknown))
+        raise receiver(call, f"The sender could not be identified; quote {peer.correlation}") from unknown
+    except RecordLost as lost:
+        raise receiver(call, f"The exchange could not be recorded; quote {peer.correlation}") from lost
+
+
+def _answered(call: Call, exchange: Exchange, subject: Subject, desk: Desk) -> Reply:
+    patients: tuple[str, ...] = ()
+    try:
+        ids = removal.read(call.body)
+        patients = _record_intent(exchange, subject, ids, desk)
+        desk.store.remove(ids, subject.machine, exchange.at, subject.may_remove)
+    except XdsFailure as failure:
+        return failed(call, exchange, subject, patients, failure.errors, desk)
+    except StoreTrouble as trouble:
+        errors = (XdsError(trouble.code, "the registry could not remove anything; send it again"),)
+        return failed(call, exchange, subject, patients, errors, desk)
+    try:
+        desk.audit.record(exchange.removed(subject, patients))
+    except RecordLost:
+        # The removal is committed and its intent is on record; recovery writes the outcome from the database.
+        log.error("outcome of a removal not recorded", correlation=exchange.peer.correlation)
+    return write_reply(call, queries.write_registry_response(ResponseStatus.SUCCESS, ()))
+
+
+def _record_intent(exchange: Exchange, subject: Subject, ids: tuple[str, ...], desk: Desk) -> tuple[str, ...]:
+    """Durable before the commit; afterwards nothing but the trail knows whose the objects were. Returns the patients.
+
+    Ids that are none of the sender's business are left out: they fail the removal, and the errors name them.
+    """
+    named = {each.entry_uuid: each for each in desk.store.touched(ids, subject.machine, subject.may_remove)}
+    permit = Decision(permit=True, reason=Reason.OK)
+    objects = [
+        Object(permit, each.entry_uuid, each.repository_unique_id, each.unique_id)
+        for each in (named[one] for one in ids if one in named)
+    ]
+    patients = tuple(dict.fromkeys(named[one].patient_id for one in ids if one in named and named[one].patient_id))
+    desk.audit.record(exchange.removing(subject, patients, objects))
+    return patients
