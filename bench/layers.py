@@ -45,7 +45,7 @@ LAYERS = (
         "registry.blocks.BlockBook.sequence", "registry.blocks.BlockBook.of", "registry.store.Store.identity_set",
     )),
     ("find: statement and rows", ("registry.store.Store.find_documents",)),
-    ("shield: decide on every entry", ("registry.query.shield", "registry.query.outlook", "registry.query.refusal")),
+    ("shield: decide on every entry", ("registry.query.sift_documents", "registry.query.outlook", "registry.query.refusal")),
     ("render: fill the holes", ("registry.store.Store.render",)),
     ("inflate the bodies", ("registry.bodies.Bodies.inflate",)),
     ("audit: the event as a line", ("audit.spool.wire.write",)),
@@ -55,9 +55,9 @@ LAYERS = (
         "registry.query.write_reply", "registry.query.queries.write_response", "registry.register.write_reply",
     )),
     ("repair prefixes", ("registry.register.ebrim.repair",)),
-    ("schema of the submission", ("registry.register.xml.schema",)),
+    ("schema of the message", ("ihe.xml.Schema.findings",)),
     ("read the submission", ("registry.register.ebrim.read_submission",)),
-    ("rules that the message can tell", ("registry.register.rules.check",)),
+    ("rules that the message can tell", ("registry.register.rules.judge",)),
     ("typed metadata and canonical bodies", ("registry.register.ebrim.metadata",)),
     ("store: wait for the writing thread", ("registry.store.Store.register",)),
     ("store: the transaction in the writing thread", ("registry.writing.Registration.run",)),
@@ -175,20 +175,20 @@ def _node(place: Place) -> Iterator[Node]:
 @contextmanager
 def _timed(timers: Timers, layer: str, name: str) -> Iterator[None]:
     owner, _, last = name.rpartition(".")
-    found = _found(owner)
-    with patch.object(found, last, timers.around(layer, getattr(found, last))):
+    target = found(owner)
+    with patch.object(target, last, timers.around(layer, getattr(target, last))):
         yield
 
 
-def _found(name: str) -> Any:
+def found(name: str) -> Any:
     """A module, or what stands in one."""
     parts = name.split(".")
     for size in range(len(parts), 0, -1):
         try:
-            found: Any = importlib.import_module(".".join(parts[:size]))
+            target: Any = importlib.import_module(".".join(parts[:size]))
         except ImportError:
             continue
         for part in parts[size:]:
-            found = getattr(found, part)
-        return found
+            target = getattr(target, part)
+        return target
     raise LookupError(name)

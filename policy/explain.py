@@ -96,7 +96,7 @@ def _agreement(policy: Policy, agreement: Agreement) -> str:
     until = "with no end" if agreement.valid_to is None else f"until {_local(agreement.valid_to)}"
     return (
         f"agreement {agreement.agreement_id}: {sources} -> {readers}; {kinds}; "
-        f"from {_local(agreement.valid_from)} {until}"
+        f"from {_local(agreement.valid_from)} {until}{'; also across patients' if agreement.multi_patient else ''}"
     )
 
 

@@ -156,13 +156,19 @@ class Claims:
                 yield Violation(UNUSED_UUID, ids[each].title, "a UUID that is not registered yet", each)
 
 
+_CLAIM = sa.select(uid_claim).where(uid_claim.c.holder == UNCLAIMED)
+_ONE_CLAIM = _CLAIM.where(uid_claim.c.uid_hash == sa.bindparam("uid")).with_for_update()
+
+
 def locked_claims(connection: Connection, hashes: Collection[bytes]) -> list[AnyRow]:
     """The claims of these uniqueIds, locked in their order: whoever adds or takes away a holder waits here.
 
-    One at a time, for they may lie on several servers (Citus locks rows of one shard per statement).
+    One at a time, for they may lie on several servers (Citus locks rows of one shard per statement); SQLite has one
+    writer at a time anyway.
     """
-    held = sa.select(uid_claim).where(uid_claim.c.holder == UNCLAIMED).with_for_update()
-    return [row for each in sorted(hashes) for row in connection.execute(held.where(uid_claim.c.uid_hash == each))]
+    if connection.dialect.name == "sqlite":
+        return list(connection.execute(_CLAIM.where(uid_claim.c.uid_hash.in_(sorted(hashes)))))
+    return [row for each in sorted(hashes) for row in connection.execute(_ONE_CLAIM, {"uid": each})]
 
 
 def _revive(connection: Connection, claim: dict[str, Any]) -> None:

@@ -7,12 +7,12 @@ It needs no node and no database. Source: ITI TF-2 3.18, 3.42, 3.43, 3.51, 3.57,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ihe import mtom, xml
-from ihe.envelope import inline
+from ihe.envelope import INCLUDE, inline
 from ihe.errors import Mangled, clip
 from ihe.names import RS, Action
 from ihe.places import Places, local, path_of
@@ -81,7 +81,7 @@ def _sentence(transaction: str, judgement: Judgement, refused: int, more: int) -
     what = transaction or "A message"
     what += f" with {judgement.summary}" if judgement.summary and transaction else ""
     if not refused:
-        return f"{what}: a node would accept it."
+        return f"{what}: a node would accept it{judgement.condition}."
     count = f"at least {refused + more}" if more else str(refused)
     return f"{what}: a node would refuse it, for {count} problem{'' if count == '1' else 's'}."
 
@@ -121,11 +121,20 @@ def _enveloped(message: Message, places: Places, given: Given) -> Explanation:
     if local(body) in ANSWERS:
         return _answer(body)
     with suppress(Mangled):
-        inline(places.root, mtom.read_package(message.body, message.content_type))
+        package = mtom.read_package(message.body, message.content_type)
+        case = replace(case, notes=tuple(_unreferred(places.root, package)))
+        inline(places.root, package)
     said = next((each for each in Action if each.value == opened.action and each.body == body.tag), None)
     if given.action is not None:
         return _judged(case, body, given.action, "by --as")
     return _judged(case, body, said or meant(body), "by its Action" if said else "by its body")
+
+
+def _unreferred(root: xml.Element, package: mtom.Package) -> Iterator[str]:
+    """A note where parts travel along that nothing in the message refers to."""
+    meant_parts = {mtom.match(each.get("href", ""), package.parts) for each in root.iter(INCLUDE)}
+    if lost := [clip(each) for each in package.parts if each not in meant_parts]:
+        yield f"no xop:Include refers to the part {', '.join(lost[:5])}: it is passed over"
 
 
 def _bare(message: Message, places: Places, given: Given) -> Explanation:

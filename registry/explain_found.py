@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from ihe.names import Action
 from registry.strictness import STRICT, VALUE_LIMIT, Level, Strictness
+from registry.understanding import Across
 
 MOST_PROBLEMS = 100
 """Shown at once: whoever has more has one mistake in the mapping."""
@@ -84,6 +85,8 @@ class Given:
     value_limit: int = VALUE_LIMIT
     home: str = ""
     """This community's homeCommunityId; empty takes any."""
+    across: Across | None = None
+    """What of ITI-51 the node takes; None where that is not known, and then all of it is judged."""
     repositories: Collection[str] | None = None
     """repositoryUniqueIds the sender may register for; None where nobody knows who sends."""
     show_patients: bool = False
@@ -144,3 +147,5 @@ class Judgement:
     more: int = 0
     unchecked: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    condition: str = ""
+    """What must be so in the registry for it to be accepted: `, if what it updates is registered`."""

@@ -132,11 +132,12 @@ def judge(body: xml.Element, places: Places, action: Action, given: Given) -> Ju
     problems = _Problems()
     read, spoilt = _read(asked, problems)
     across = action is Action.MULTI_PATIENT_QUERY
-    notes = ("a node answers ITI-51 where [query] multi_patient allows it",) if across else ()
+    unsure = across and given.across is None
+    notes = ("a node answers ITI-51 where [query] multi_patient allows it",) if unsure else ()
     if read is None:
         return Judgement(tuple(problems.shown), "", (), problems.more, _UNCHECKED, notes)
     try:
-        understand(read, given.home, Across.ANY if across else None)
+        understand(read, given.home, (given.across or Across.ANY) if across else None)
     except XdsFailure as failure:
         told = (each for each in failure.errors if not set(_NAME.findall(each.context)) & spoilt)
         problems.take(partial(_misuse, error, asked, read) for error in told)

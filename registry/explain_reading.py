@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from ihe import mtom, xml
-from ihe.errors import Mangled
+from ihe.errors import Mangled, clip
 from ihe.soap import SIMPLE_TYPE
 
 LARGEST = 64 * xml.MiB
@@ -81,7 +81,7 @@ def open_file(raw: bytes) -> Message:
         content_type = f'{mtom.MULTIPART}; type="{mtom.XOP}"; boundary="{found[1].rstrip().decode("ascii")}"'
         return _package(raw, content_type, b"", ("the Content-Type line is missing, so the usual one was assumed",))
     if b"\x00" in raw[:1000] and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Unreadable("is binary")
+        raise Unreadable("is binary, where a message is XML or a multipart package")
     if not raw.lstrip().startswith((b"<", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise Unreadable("is neither XML nor a multipart package nor an HTTP request")
     return Message(raw, SIMPLE_TYPE, raw, b"")
@@ -108,7 +108,7 @@ def _with_headers(raw: bytes) -> Message:
             value = " ".join(found[2].decode("latin-1").split())
             headers.setdefault(found[1].decode("ascii").lower(), value)
     if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
-        raise Unreadable(f"has a body with Content-Encoding {headers['content-encoding']}: save it unpacked")
+        raise Unreadable(f"has a body with Content-Encoding {clip(headers['content-encoding'])}: save it unpacked")
     if not body.strip():
         raise Unreadable("has HTTP header lines and an empty body")
     if "chunked" in headers.get("transfer-encoding", "").lower() and re.match(rb"[0-9A-Fa-f]{1,8}\r?\n", body):

@@ -63,9 +63,10 @@ def judge_remove(body: xml.Element, places: Places, action: Action, given: Given
     if len(ids) > MOST_LISTED:
         rows.append(("ObjectRef", f"and {len(ids) - MOST_LISTED} more"))
     summary = f"{len(ids)} object{'' if len(ids) == 1 else 's'} to remove"
-    return Judgement((), summary, tuple(rows), 0, _REMOVE_UNCHECKED)
+    return Judgement((), summary, tuple(rows), 0, _REMOVE_UNCHECKED, (), _IF)
 
 
+_IF = ", if it is registered and nothing that stays needs it"
 _REMOVE_UNCHECKED = tuple((rule.id, rule.explanation) for rule in REMOVAL_RULES.values())
 
 

@@ -92,6 +92,7 @@ def judge(body: xml.Element, places: Places, action: Action, given: Given) -> Ju
         verdict.more,
         unchecked(submittal, given.repositories is not None),
         tuple(_notes(submittal)),
+        ", if what it refers to is registered" if outside(submittal) else "",
     )
 
 

@@ -44,7 +44,7 @@ def judge(body: xml.Element, places: Places, action: Action, given: Given) -> Ju
         except XdsFailure as failure:
             return unlisted(failure, body, places)
     problems = tuple(problem_of(each, level, body, places, submittal) for each, level in verdict.kept)
-    return Judgement(problems, counted(submittal), tuple(_understood(asked)), verdict.more, _UNCHECKED)
+    return Judgement(problems, counted(submittal), tuple(_understood(asked)), verdict.more, _UNCHECKED, (), _CONDITION)
 
 
 OF_CONTENT = (
@@ -62,6 +62,7 @@ OF_CONTENT = (
     "update-one-patient",
 )
 """Rules of updates that take the registry's content."""
+_CONDITION = ", if what it updates is registered as it says"
 _UNCHECKED = tuple((each.id, each.explanation) for each in UPDATE_RULES.values() if each.id in OF_CONTENT)
 
 

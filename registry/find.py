@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from ihe.metadata import Coded
 from registry.parameters import Period
 from registry.rows import FACTS, LEAF, WITH_PATIENT
-from registry.statements import LIKE_ESCAPE, alternatives, any_of, escape_like, like_any_of, padded
+from registry.statements import LIKE_ESCAPE, MOST_ACROSS, alternatives, any_of, escape_like, like_any_of, padded
 from registry.stored_queries import Excluded, FindDocuments
 from registry.tables import OBJECT_TYPE_NUMBER, SEPARATOR, STATUS_NUMBER, document
 from registry.vocabulary import Vocabulary
@@ -171,7 +171,8 @@ class FindStatements:
             # Only a first sieve: a wildcard may span two authors, so the reader matches each value itself.
             sieve = [document.c.authors.like(bind(f"author_{n}"), escape=LIKE_ESCAPE) for n in range(shape.authors)]
             where.append(sa.or_(*sieve))
-        return sa.select(*(LEAF if shape.leaf else FACTS)).select_from(WITH_PATIENT).where(*where)
+        statement = sa.select(*(LEAF if shape.leaf else FACTS)).select_from(WITH_PATIENT).where(*where)
+        return statement if shape.keys else statement.limit(MOST_ACROSS + 1)
 
     def _in_lists(self, name: str, groups: int, where: str = "") -> list[sa.ColumnElement[bool]]:
         return [like_any_of(_LISTS[name], f"{where}{name}_{group}", self._on_sqlite) for group in range(groups)]

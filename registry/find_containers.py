@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from ihe.names import Status
 from registry.containers import FOLDER_COLUMNS, FOLDERS, SET_COLUMNS, SETS
-from registry.statements import LIKE_ESCAPE, alternatives, any_of, escape_like, like_any_of
+from registry.statements import LIKE_ESCAPE, MOST_ACROSS, alternatives, any_of, escape_like, like_any_of
 from registry.stored_queries import FindFolders, FindSubmissionSets
 from registry.tables import IMPOSSIBLE_KEY, SEPARATOR, STATUS_NUMBER, folder, submission_set
 from registry.vocabulary import Vocabulary
@@ -120,4 +120,5 @@ class ContainerStatements:
         if shape.begin:
             where.append(columns.last_update >= sa.bindparam("begin"))
         where += [like_any_of(columns.codes, f"codes_{group}", self._on_sqlite) for group in range(shape.codes)]
-        return sa.select(*FOLDER_COLUMNS).select_from(FOLDERS).where(*where)
+        statement = sa.select(*FOLDER_COLUMNS).select_from(FOLDERS).where(*where)
+        return statement if shape.keys else statement.limit(MOST_ACROSS + 1)

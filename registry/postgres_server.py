@@ -25,11 +25,11 @@ class _Replanning(psycopg.Cursor[Any]):
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
         """See psycopg.Cursor."""
-        before = self.connection.info.transaction_status
+        before = self.connection.pgconn.transaction_status
         try:
             return super().execute(query, params, **options)
         except FeatureNotSupported as refused:
-            if before is not TransactionStatus.IDLE or not is_stale(refused):
+            if before != TransactionStatus.IDLE or not is_stale(refused):
                 raise
         # Either makes the driver forget what it has prepared on this connection.
         if self.connection.autocommit:

@@ -13,11 +13,13 @@ from functools import lru_cache
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ihe.errors import XdsFailure
+from ihe.names import Code
 from policy.facts import DocumentKey, EntryFacts
 from registry.find import FindStatements
 from registry.replacements import replaced_by
 from registry.rows import BODY, FACTS, LEAF, PATIENT_ID, SHARED, UNIQUE_ID, WITH_PATIENT, AnyRow, Columns
-from registry.statements import LENGTHS, Prepared, bound, listed, padded
+from registry.statements import LENGTHS, MOST_ACROSS, Prepared, bound, listed, padded
 from registry.stored_queries import FindDocuments, GetDocuments
 from registry.tables import (
     DECOY_KEY,
@@ -108,6 +110,8 @@ class Reader:
         """Entries of the patients with these keys, each with the CX that must stand there; without any, everybody's."""
         statement, values = self._statements.of(query, tuple(keys), leaf)
         rows = connection.execute(statement, values).all()
+        if not keys:
+            refuse_reports(len(rows))
         if query.sifts_authors:
             rows = [row for row in rows if query.matches_author(row.authors)]
         known, facts = set(keys.values()), self.facts
@@ -188,6 +192,12 @@ class Reader:
         rows = statement.rows(connection, bound("key", places[0]) | bound("uuid", places[1]))
         found = [row for row in rows if row[PATIENT_ID]]
         return found + [row for row in rows if not row[PATIENT_ID]] * missing
+
+
+def refuse_reports(rows: int) -> None:
+    """Raises XdsFailure (XDSTooManyResults) where a question about everybody matched more than can be looked at."""
+    if rows > MOST_ACROSS:
+        raise XdsFailure.of(Code.TOO_MANY_RESULTS, "name patients, or narrow it")
 
 
 def _found(row: AnyRow, facts: EntryFacts, families: Mapping[DocumentKey, tuple[EntryFacts, ...]], leaf: bool) -> Found:

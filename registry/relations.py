@@ -32,7 +32,7 @@ from registry.filing import stamp
 from registry.find_containers import ContainerStatements
 from registry.gathered import Gathered, Marks
 from registry.patients import identity_set
-from registry.reading import Found, Reader
+from registry.reading import Found, Reader, refuse_reports
 from registry.rows import (
     BODY,
     CONTENT,
@@ -169,7 +169,10 @@ class _Reading:
     def folders(self, query: FindFolders) -> None:
         keys = () if self._anybodys else tuple(self._keys)
         statement, values = self._of._statements.of_folders(query, keys)
-        self._start_from(self._of._folder(row) for row in self._mine(self._connection.execute(statement, values)))
+        rows = self._mine(self._connection.execute(statement, values))
+        if not keys:
+            refuse_reports(len(rows))
+        self._start_from(self._of._folder(row) for row in rows)
 
     def everything(self) -> None:
         keys = padded(sorted(self._keys), IMPOSSIBLE_KEY)

@@ -54,7 +54,7 @@ class Removal:
         """The whole transaction. Raises XdsFailure with everything that stands against it."""
         where = known_as(connection, self.ids)
         claims = _claims_of(connection, read(connection, where))
-        where = self._directory(connection, where)
+        # What somebody else has removed meanwhile is not among them: its rows are gone, and no id is given again.
         objects = read(connection, where, lock=True)
         reachable = Reach(self.by, self.repositories, self.vocabulary).of(connection, objects)
         verdict = Verdict()
@@ -79,13 +79,6 @@ class Removal:
         for each in self.ids:
             if uuid_bytes(each) not in reachable:
                 yield _broken(KNOWN_REMOVAL, "an object that the sender may remove", each)
-
-    def _directory(self, connection: Connection, where: Mapping[bytes, Place]) -> dict[bytes, Place]:
-        """The same places, locked; without what somebody else has removed meanwhile."""
-        kept = sa.select(object_dir.c.entry_uuid).where(object_dir.c.removed_at.is_(None)).with_for_update()
-        # One at a time, for they may lie on several servers (Citus).
-        stays = [raw for raw in sorted(where) if connection.execute(kept.where(object_dir.c.entry_uuid == raw)).first()]
-        return {raw: where[raw] for raw in stays}
 
 
 def _claims_of(connection: Connection, objects: Mapping[bytes, Held]) -> set[bytes]:

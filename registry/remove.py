@@ -19,7 +19,7 @@ import structlog
 from audit.event import Exchange, Object, RecordLost
 from ihe import queries, removal
 from ihe.errors import XdsError, XdsFailure
-from ihe.names import ResponseStatus
+from ihe.names import Code, ResponseStatus
 from ihe.soap import Call, Reply, write_reply
 from policy.facts import CallerUnknown, Decision, Peer, Reason, Refusal, RulesUnknown, Subject
 from registry.desk import Desk
@@ -28,6 +28,9 @@ from registry.refusals import administrator, receiver, record_unanswered
 from registry.update import failed
 
 log = structlog.get_logger()
+
+MOST_REMOVED = 5_000
+"""Objects in one message: writers wait while they go, a second or two for as many as this (measured on SQLite)."""
 
 
 def remove(call: Call, peer: Peer, desk: Desk) -> Reply:
@@ -53,6 +56,8 @@ def _answered(call: Call, exchange: Exchange, subject: Subject, desk: Desk) -> R
     patients: tuple[str, ...] = ()
     try:
         ids = removal.read(call.body)
+        if len(ids) > MOST_REMOVED:
+            raise XdsFailure.of(Code.REGISTRY_ERROR, f"more than {MOST_REMOVED} objects in one message")
         patients = _record_intent(exchange, subject, ids, desk)
         desk.store.remove(ids, subject.machine, exchange.at, subject.may_remove)
     except XdsFailure as failure:

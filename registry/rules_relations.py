@@ -60,7 +60,7 @@ def _ends(association: SubmittedObject, known: Known) -> Iterator[Violation]:
         if values.is_symbolic(end):
             yield Violation(rules.ASSOCIATION_ENDS, path, "the id of an object of this submission or a UUID", end)
         elif expected := values.uuid(end):
-            yield Violation(rules.DATA_TYPE, path, expected, end)
+            yield Violation(rules.NEEDED_TYPE, path, expected, end)
     if association.source == association.target or association.id in (association.source, association.target):
         said = association.id if association.id in (association.source, association.target) else association.source
         yield Violation(rules.ASSOCIATION_TO_ITSELF, association.path, "two objects and neither the association", said)

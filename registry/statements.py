@@ -53,6 +53,9 @@ def escape_like(text: str, keep_wildcards: bool = False) -> str:
     return text if keep_wildcards else text.replace("%", LIKE_ESCAPE + "%").replace("_", LIKE_ESCAPE + "_")
 
 
+MOST_ACROSS = 100_000
+"""Rows read for a question about everybody (ITI-51): more are a report, and would fill the memory. The one limit that
+counts what is hidden, too; a number this large tells nothing of anybody."""
 LENGTHS = 16
 """Lengths of padded() lists that are met: a message holds fewer than 2**16 ids."""
 

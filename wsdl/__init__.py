@@ -17,7 +17,7 @@ EDITION = "1"
 
 SHA256: Mapping[str, str] = MappingProxyType(
     {
-        "DocumentRegistry.wsdl": "f9703fea9e0567526fb4958b73d1e68d8e341aa42ed47fa1cba5596c19541ac5",
+        "DocumentRegistry.wsdl": "e136e2e56a0070bd553bf36444045cb93f66c4b67cd8dcc71efb0889201b5ad5",
         "DocumentRepository.wsdl": "aa48b353c2e4dd4daa99a0f21598f6a2dd5a798311eff33238e6df2f7c27d1b4",
         "PatientIdentityFeed.wsdl": "b0a7cf857586cad804456c703a5d5dc6d1043c48d64aa3312321c4436dce21b1",
     }

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from server.commands.progress import progress
-from server.commands.terminal import DEFAULT_CONFIG, REFUSED, ConfigFile, config_of, console, stop
+from server.commands.terminal import DEFAULT_CONFIG, REFUSED, ConfigFile, config_of, console, private_files, stop
 
 if TYPE_CHECKING:
     from audit.search import Finding
     from server.backup import PutBack
 
 
+@private_files()
 def backup(
     target: Annotated[Path, typer.Argument(help="A new or empty folder.")],
     config: ConfigFile = DEFAULT_CONFIG,
@@ -27,7 +27,6 @@ def backup(
     from server.clock import RealClock
 
     settings = config_of(config)
-    os.umask(0o077)
     try:
         with progress() as shown:
             made = make(settings, config, target, RealClock().wall(), shown)
@@ -41,6 +40,7 @@ def backup(
     _tell(made.findings)
 
 
+@private_files()
 def restore(
     source: Annotated[Path, typer.Argument(help="A backup.")],
     config: ConfigFile = DEFAULT_CONFIG,
@@ -50,7 +50,6 @@ def restore(
     from registry.snapshots import SnapshotBroken
     from server.backup import BackupRefused, put_back, read, unpack_configuration
 
-    os.umask(0o077)
     try:
         with progress() as shown:
             manifest = read(source, shown)

@@ -86,6 +86,7 @@ def _given(as_: str, config: Path | None, sender: str, show_patients: bool) -> G
         strictness,
         sender,
         home=settings.node.home_community_id,
+        across=settings.query.multi_patient,
         repositories=settings.identity[sender].may_register if sender else None,
         show_patients=show_patients,
     )
@@ -93,6 +94,7 @@ def _given(as_: str, config: Path | None, sender: str, show_patients: bool) -> G
 
 def _explained(file: Path, given: Given, as_json: bool, another: bool) -> int:
     """Explains one file. Returns the exit status it asks for."""
+    from ihe.errors import clip
     from registry.explain import explain as explained
     from registry.explain_reading import LARGEST
     from server.commands import explain_view
@@ -104,7 +106,7 @@ def _explained(file: Path, given: Given, as_json: bool, another: bool) -> int:
             with file.open("rb") as opened:
                 raw = opened.read(LARGEST + 1)
     except OSError as problem:
-        console(error=True).print(f"{file} cannot be read: {problem.strerror}")
+        console(error=True).print(f"{clip(str(file), 200)} cannot be read: {problem.strerror}")
         return MISTAKEN
     found = explained(raw, given)
     if as_json:

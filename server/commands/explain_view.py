@@ -25,9 +25,10 @@ _LEVELS = {"reject": "red", "warn": "yellow", "log": "cyan", "note": "cyan"}
 def show(name: str, found: Explanation, another: bool = False) -> None:
     """Shows one explanation; with an empty line before it if it is another one."""
     out = console()
+    found = found.told(_plain)
     if another:
         out.print()
-    where = "standard input" if name == "-" else name
+    where = "standard input" if name == "-" else _plain(name)
     out.print(Text.assemble((f"{where}: ", "bold"), (found.sentence, _STYLES[found.outcome.value])))
     if found.recognised:
         out.print(f"  {found.transaction or 'the transaction'} was recognised {found.recognised}")
@@ -48,6 +49,15 @@ def show(name: str, found: Explanation, another: bool = False) -> None:
     if found.unchecked:
         out.print("\nnot checked here, because it takes the registry's content", style="bold")
         out.print(f"  {', '.join(rule for rule, _ in found.unchecked)}")
+
+
+def _plain(text: str) -> str:
+    """`text` without what would move the cursor or turn the direction of writing on somebody's terminal."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    )
 
 
 def _problem(number: int, problem: Problem) -> None:
@@ -103,7 +113,7 @@ def show_json(name: str, found: Explanation) -> None:
     told = {"file": name, **asdict(found)}
     told["understood"] = [{"what": label, "as": line} for label, line in found.understood]
     told["unchecked"] = [{"rule": rule, "explanation": line} for rule, line in found.unchecked]
-    console().print(json.dumps(told, ensure_ascii=False))
+    console().print(json.dumps(told))
 
 
 def show_rules(as_json: bool) -> None:
@@ -112,7 +122,7 @@ def show_rules(as_json: bool) -> None:
 
     if as_json:
         for rule in described_rules().values():
-            console().print(json.dumps(asdict(rule), ensure_ascii=False))
+            console().print(json.dumps(asdict(rule)))
         return
     shows = table("rule", "of", "level", "standard", "demand")
     for rule in described_rules().values():
@@ -122,7 +132,7 @@ def show_rules(as_json: bool) -> None:
 
 def show_rule(rule_id: str, as_json: bool) -> None:
     """One rule with a message that breaks it and one that keeps it. Ends the command if there is no such rule."""
-    from registry.explain_rules import described_rules
+    from registry.explain_rules import described_rules, sample_of
 
     rules = described_rules()
     rule = rules.get(rule_id)
@@ -131,7 +141,11 @@ def show_rule(rule_id: str, as_json: bool) -> None:
         hint = f"; did you mean {near[0]}?" if near else "; --rules lists them"
         stop(f"{rule_id} is no rule{hint}", MISTAKEN)
     if as_json:
-        console().print(json.dumps(asdict(rule), ensure_ascii=False))
+        found = sample_of(rule_id)
+        bodies = (
+            {} if found is None else {"failing": found.failing.body.decode(), "passing": found.passing.body.decode()}
+        )
+        console().print(json.dumps({**asdict(rule), **bodies}))
         return
     out = console()
     out.print(Text(f"{rule.id}: {rule.explanation}", style="bold"))

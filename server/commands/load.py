@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.commands.progress import progress
-from server.commands.terminal import DEFAULT_CONFIG, MISTAKEN, REFUSED, ConfigFile, config_of, console, stop
+from server.commands.terminal import (
+    DEFAULT_CONFIG,
+    MISTAKEN,
+    REFUSED,
+    ConfigFile,
+    config_of,
+    console,
+    private_files,
+    stop,
+)
 
 if TYPE_CHECKING:
     from registry.desk import Desk
@@ -28,6 +37,8 @@ TRAIL = "load"
 """Name of a load in the audit trail; one at a time has it on a node, and one each share."""
 
 
+# Journal and report hold what senders wrote, patients' numbers too.
+@private_files()
 def load(
     paths: Annotated[
         list[Path],

@@ -37,9 +37,11 @@ class Shown:
         began = self._began.setdefault(what, now)
         if now - self._told >= LINE_SECONDS:
             self._told = now
-            rate = done / max(now - began, 0.001)
-            left = f" of {total:,}, {(total - done) / max(rate, 0.001):,.0f} s left" if total else ""
-            console(error=True).print(f"{what}: {done:,}{left}, {rate:,.0f}/s")
+            told = f"{what}: {done:,}" + (f" of {total:,}" if total else "")
+            if (took := now - began) >= 1 and done:
+                left = f", {(total - done) * took / done:,.0f} s left" if total else ""
+                told += f"{left}, {done / took:,.0f}/s"
+            console(error=True).print(told)
 
 
 @contextmanager

@@ -131,6 +131,47 @@ def source(
         stop(f"{refused} of {len(papers)} submissions were not taken")
 
 
+@app.command("feed")
+def feed(
+    target: Annotated[str, typer.Argument(help="Where a registry is fed: http(s)://HOST:PORT/pix/feed, or HOST:PORT.")],
+    patient: Annotated[str, typer.Argument(help="Number of a made-up patient, or a CX.")],
+    subsumed: Annotated[str, typer.Option(help="A number that lives on under that one: tells of a merge.")] = "",
+    trust: Annotated[Path | None, typer.Option(help="CA of the registry (PEM): speaks mutual TLS.")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="The register's certificate.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+) -> None:
+    """Tell a registry of a patient, or of a merge, as a patient register does: ITI-44, or ITI-8 over MLLP."""
+    import ssl
+
+    from server.clock import RealClock
+    from simulators.register import Told, tell_mllp, tell_soap
+    from simulators.source import tls
+    from simulators.sts import patient_cx
+
+    def cx(number: str) -> str:
+        return number if "^" in number or not number else patient_cx(number)
+
+    host, _, port = target.rpartition(":")
+    try:
+        context = tls(trust, certificate, key) if trust and certificate and key else None
+        told, at = Told(cx(patient), cx(subsumed)), RealClock().wall()
+        if "://" in target:
+            said = tell_soap(target, told, at, context)
+        elif host and port.isdecimal():
+            said = tell_mllp(host.strip("[]"), int(port), told, at, context)
+        else:
+            stop("write where: http(s)://HOST:PORT/pix/feed, or HOST:PORT", MISTAKEN)
+    except ssl.SSLError:
+        stop("trust, certificate or key cannot be used, or the registry's certificate is not trusted", MISTAKEN)
+    except ValueError as problem:
+        stop(str(problem), MISTAKEN)
+    except OSError as problem:
+        stop(f"{target}: {problem.strerror or problem}", MISTAKEN)
+    if said.code not in ("AA", "CA"):
+        stop(f"not taken: {said.code} {said.why}".rstrip())
+    console().print(f"taken: {said.code}")
+
+
 def _put(folder: Path, papers: list[Paper]) -> None:
     """The documents as files, and the list that a simulated hospital reads."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -31,6 +34,16 @@ PATIENT_HELP = (
 )
 DEFAULT_CONFIG = Path("innsyn.toml")
 OSLO = ZoneInfo("Europe/Oslo")
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Within it, whatever comes into being is open to its owner alone. Also a decorator of commands."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def console(*, error: bool = False) -> Console:

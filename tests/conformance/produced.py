@@ -26,7 +26,7 @@ from tests.conformance.runs import ROOT
 
 WHERE = ("tests/registry", "tests/repository_proxy")
 FIRST = ("registry/test_samples.py",)
-LAST = ("registry/test_any_message.py", "registry/test_explain_agrees.py")
+LAST = ("registry/test_any_message.py", "registry/test_any_update.py", "registry/test_explain_agrees.py")
 """Tests that send many messages, of which one happened to have the code answered."""
 SINK = "INNSYN_PRODUCED"
 SECONDS = 900

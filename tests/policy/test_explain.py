@@ -79,3 +79,11 @@ def test_the_policy_describes_itself_and_its_growth() -> None:
 def test_open_agreements_are_described_as_such() -> None:
     lines = describe(read(with_agreement(OPEN.replace('sources = "any"', 'sources = "own"'))))
     assert any("agreement open: what it registered itself -> any machine; any kind" in line for line in lines)
+
+
+def test_an_agreement_that_holds_across_patients_is_described_as_such() -> None:
+    for more, told in (("multi_patient = true\n", True), ("", False)):
+        lines = describe(read(with_agreement(OPEN + more), ("open",)))
+        assert (
+            any(line.startswith("agreement open") and line.endswith("; also across patients") for line in lines) is told
+        )

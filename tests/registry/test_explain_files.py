@@ -157,6 +157,13 @@ def test_an_include_that_leads_nowhere_is_found_with_the_parts_there_are() -> No
     assert problem.line
 
 
+def test_a_part_that_nothing_refers_to_is_noted() -> None:
+    part = b"\r\n--b1\r\nContent-ID: <a@x>\r\n\r\nabc\r\n--b1--\r\n"
+    found = told(http(PACKAGE.replace(b"\r\n--b1--\r\n", part), TYPE))
+    assert found.outcome is Outcome.ACCEPTED
+    assert found.notes == ("no xop:Include refers to the part a@x: it is passed over",)
+
+
 def test_an_answer_is_no_question() -> None:
     answer = '<rs:RegistryResponse xmlns:rs="urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0" status="x"/>'
     for raw in (answer, envelope(answer, Action.QUERY)):

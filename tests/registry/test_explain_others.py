@@ -32,8 +32,16 @@ MANY = FIND.replace(QueryId.FIND_DOCUMENTS.value, QueryId.FIND_DOCUMENTS_FOR_MUL
 MANY = MANY.replace(f"'{PERSON}", f"('{PERSON}").replace("ISO'<", "ISO')<")
 
 RIGHT = {
-    "ITI-57": (DEPRECATE, "ITI-57 with 1 association: a node would accept it.", "new status"),
-    "ITI-62": (REMOVE, "ITI-62 with 1 object to remove: a node would accept it.", "ObjectRef"),
+    "ITI-57": (
+        DEPRECATE,
+        "ITI-57 with 1 association: a node would accept it, if what it updates is registered as it says.",
+        "new status",
+    ),
+    "ITI-62": (
+        REMOVE,
+        "ITI-62 with 1 object to remove: a node would accept it, if it is registered and nothing that stays needs it.",
+        "ObjectRef",
+    ),
     "ITI-43": (RETRIEVE, "ITI-43 with 1 document: a node would accept it.", "Document 1"),
     "ITI-51": (MANY, "ITI-51 with FindDocumentsForMultiplePatients: a node would accept it.", "Query"),
     "ITI-61": (

@@ -12,6 +12,7 @@ from audit.event import Kind
 from ihe.names import Action, QueryId, Status
 from ihe.soap import Call
 from policy.agreements import Policy
+from registry import find, find_containers, reading
 from registry.blocks import BlockBook
 from registry.desk import Desk
 from registry.engine import Database
@@ -225,3 +226,19 @@ def test_queries_of_the_two_transactions_are_not_mixed(store: Store, lab: Desk) 
     ):
         reply = answer_query(call, PEER, lab)
         assert [each for each, _ in errors_of(reply)] == ["XDSUnknownStoredQuery"]
+
+
+def test_a_question_about_everybody_reads_so_much_and_no_more(
+    store: Store, database: Database, trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (find, find_containers, reading):
+        monkeypatch.setattr(module, "MOST_ACROSS", 1)
+    for patient in (P1, P2):
+        own = folder(patient)
+        put(store, entry(patient), folders=[own], patient=patient)
+    lab = desk_for(machine("lab"), database, trail, policy=agreement(True), across=Across.ANY)
+    codes = (f"{FD}CodeList", "('f1^^2.999.30.1')")
+    for call in (across(DOCUMENTS, SUMMARIES, returns="ObjectRef"), across(FOLDERS, codes, returns="ObjectRef")):
+        reply = answer_query(call, PEER, lab)
+        assert [each for each, _ in errors_of(reply)] == ["XDSTooManyResults"]
+    assert len(found(across(DOCUMENTS, SUMMARIES, patients=[P1, P2]), lab)) == 2

@@ -220,6 +220,23 @@ def test_what_is_referred_to_is_not_removed_and_what_is_removed_not_referred_to(
             assert set(ends) <= held
 
 
+def test_what_an_update_takes_along_is_not_removed_meanwhile(stores: tuple[Store, Store], database: Database) -> None:
+    for number in range(ROUNDS * 2):
+        old = registered(stores[0], unique_id=f"{ONE}.{number}", repository_unique_id=REPOSITORIES[1])
+        new = entry()
+        joined = relation(APND, new.entry_uuid, old.entry_uuid)
+        sent = submission(new, relations=(joined,))
+        stores[0].register(sent, "ous", NOW, REPOSITORIES)
+        ids = (new.entry_uuid, sent.submission_set.entry_uuid, *(each.entry_uuid for each in sent.associations))
+        update = (sent_entry("Doc1", old.unique_id, old.entry_uuid), new_set(), follows("Doc1"))
+        outcomes = race(stores, [updates(*update), removes(*ids)])
+        assert outcomes in (Counter({WON: 2}), Counter({WON: 1, "ReferencesExistException": 1}))
+        with database.snapshot() as connection:
+            held = set(connection.execute(sa.select(document.c.entry_uuid)).scalars())
+            ends = connection.execute(sa.select(association.c.source).where(association.c.type != 0)).scalars()
+            assert set(ends) <= held
+
+
 def test_a_document_that_is_removed_and_registered_again_keeps_one_claim(
     stores: tuple[Store, Store], database: Database
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ihe import xml
 from ihe.metadata import Author
-from ihe.names import ON_DEMAND_ENTRY, AssociationType, QueryId, Status
+from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, AssociationType, QueryId, Status
 from ihe.soap import Call
 from registry.blocks import BlockBook
 from registry.desk import Desk
@@ -171,6 +171,27 @@ def test_related_documents_come_with_both_ends_and_what_ties_them(store: Store, 
         more=[("$AssociationTypes", "('urn:nobody:knows')")],
     )
     assert found(call, anne) == set()
+
+
+def test_on_demand_entries_are_related_only_where_they_are_asked_for(store: Store, ous: Desk) -> None:
+    live, snapshot = entry(object_type=ON_DEMAND_ENTRY), entry()
+    put(store, live)
+    tie = relation(AssociationType.IS_SNAPSHOT_OF, snapshot.entry_uuid, live.entry_uuid)
+    put(store, snapshot, relations=[tie])
+    both = (f"{DE}Type", f"('{STABLE_ENTRY}','{ON_DEMAND_ENTRY}')")
+    expected = {live.entry_uuid, snapshot.entry_uuid, tie.entry_uuid}
+    assert found(related(snapshot.entry_uuid, AssociationType.IS_SNAPSHOT_OF), ous) == set()
+    assert found(related(snapshot.entry_uuid, AssociationType.IS_SNAPSHOT_OF, more=[both]), ous) == expected
+
+
+def test_what_a_set_only_refers_to_does_not_come_with_it(filed: Put, store: Store, anne: Desk) -> None:
+    """A membership in a folder comes with the set if folder and document do (ITI TF-2 3.18.4.1.2.3.7.11)."""
+    _, beside, own, _ = parts(filed)
+    later = put(store, into=[(own, beside)])
+    assert found(get(SET_AND, "SubmissionSetEntryUUID", later.uuid), anne) == {later.uuid}
+    joined = later.link(own, beside).entry_uuid
+    assert joined in found(get(FOLDER_AND, "FolderEntryUUID", own), anne)
+    assert found(get(ASSOCIATIONS, "$uuid", later.uuid), anne) == {later.link(later.uuid, joined).entry_uuid}
 
 
 def test_only_documents_of_the_asked_kind_come_with_a_set(store: Store, anne: Desk) -> None:

@@ -14,6 +14,7 @@ from policy.facts import Channel, DocumentKey, Subject
 from registry.blocks import BlockBook
 from registry.engine import Database
 from registry.query import answer_query
+from registry.remove import MOST_REMOVED
 from registry.rows import microseconds
 from registry.rules_removal import REMOVAL_RULES
 from registry.tables import (
@@ -321,6 +322,8 @@ def test_a_message_that_names_no_objects_by_their_id_is_told_so(registry: Regist
     metadata.append(entry("Doc1", ONE))
     for root in (empty, queried, scoped, metadata):
         assert set(registry.codes(Action.REMOVE, root)) == {Code.REGISTRY_ERROR.value}
+    many = removal(*(uuid(number) for number in range(MOST_REMOVED + 1)))
+    assert registry.codes(Action.REMOVE, many) == [Code.REGISTRY_ERROR.value]
     explicit = removal(uuid(99))
     explicit.set("deletionScope", "urn:oasis:names:tc:ebxml-regrep:DeletionScopeType:DeleteAll")
     assert registry.codes(Action.REMOVE, explicit) == [UNRESOLVED]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,9 @@ from ihe.soap import Call, Packaging, Reply
 from policy.facts import Channel, Subject
 from registry import codes, rules
 from registry.desk import Desk
-from registry.engine import Database
+from registry.engine import Database, open_database
 from registry.extra_metadata import without_extra_metadata
+from registry.migrations import migrate
 from registry.register import ENTRY_TYPES, register
 from registry.rules_table import CONTENT, EXTRA_METADATA, KNOWN_OBJECTS, REGISTRY, RULES, STRUCTURE, Rule
 from registry.samples import PATIENT, REPOSITORY, Message, Sample, sample
@@ -27,7 +30,29 @@ from tests.registry.desks import PEER, Trail, desk_for, errors_of, status_of
 
 SENDER = Subject(Channel.MACHINE, "ous", machine="ous", may_register=(REPOSITORY,))
 LOWERABLE = [rule.id for rule in RULES.values() if not rule.firm]
-REJECTING = [rule for rule in RULES if rule != EXTRA_METADATA.id]
+OF_MESSAGE = [rule.id for rule in (*STRUCTURE, *CONTENT)]
+OF_REGISTRY = [rule.id for rule in REGISTRY]
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an embedded registry that holds nothing; to be copied."""
+    path = tmp_path_factory.mktemp("registry") / "registry.db"
+    database = open_database(f"sqlite:///{path}", create=True)
+    migrate(database)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def embedded(migrated: Path, tmp_path: Path) -> Iterator[Database]:
+    """An empty SQLite registry: what a message tells by itself is the same whatever the database."""
+    copy = tmp_path / "registry.db"
+    copy.write_bytes(migrated.read_bytes())
+    copy.chmod(0o600)
+    database = open_database(f"sqlite:///{copy}")
+    yield database
+    database.close()
 
 
 def send(message: Message, desk: Desk) -> Reply:
@@ -59,8 +84,7 @@ def test_every_rule_has_its_sample() -> None:
     assert set(SAMPLES) == set(RULES)
 
 
-@pytest.mark.parametrize("rule", REJECTING)
-def test_what_breaks_one_rule_is_refused_for_that_rule_alone(rule: str, database: Database) -> None:
+def refused_for_it_alone(rule: str, database: Database) -> None:
     told = sample(rule)
     reply = send(told.failing, prepared(told, database))
     assert status_of(reply) == "Failure"
@@ -68,18 +92,37 @@ def test_what_breaks_one_rule_is_refused_for_that_rule_alone(rule: str, database
     assert severities(reply) == {"Error"}
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_what_keeps_the_rule_is_registered(rule: str, database: Database) -> None:
+def registered(rule: str, database: Database) -> None:
     told = sample(rule)
     reply = send(told.passing, prepared(told, database))
     assert (status_of(reply), errors_of(reply)) == ("Success", [])
 
 
+@pytest.mark.parametrize("rule", [rule for rule in OF_MESSAGE if rule != EXTRA_METADATA.id])
+def test_what_breaks_one_rule_is_refused_for_that_rule_alone(rule: str, embedded: Database) -> None:
+    refused_for_it_alone(rule, embedded)
+
+
+@pytest.mark.parametrize("rule", OF_REGISTRY)
+def test_what_breaks_a_rule_of_the_registry_is_refused_for_that_rule_alone(rule: str, database: Database) -> None:
+    refused_for_it_alone(rule, database)
+
+
+@pytest.mark.parametrize("rule", OF_MESSAGE)
+def test_what_keeps_the_rule_is_registered(rule: str, embedded: Database) -> None:
+    registered(rule, embedded)
+
+
+@pytest.mark.parametrize("rule", OF_REGISTRY)
+def test_what_keeps_a_rule_of_the_registry_is_registered(rule: str, database: Database) -> None:
+    registered(rule, database)
+
+
 @pytest.mark.parametrize("rule", LOWERABLE)
 @pytest.mark.parametrize("lowered", [Level.OFF, Level.LOG, Level.WARN])
-def test_what_breaks_a_lowered_rule_is_registered(rule: str, lowered: Level, database: Database) -> None:
+def test_what_breaks_a_lowered_rule_is_registered(rule: str, lowered: Level, embedded: Database) -> None:
     told = sample(rule)
-    reply = send(told.failing, prepared(told, database, **level(rule, lowered)))
+    reply = send(told.failing, prepared(told, embedded, **level(rule, lowered)))
     assert status_of(reply) == "Success"
     warned = {(code, context.split()[0]) for code, context in errors_of(reply)}
     assert warned == ({(RULES[rule].code.value, rule)} if lowered is Level.WARN else set())
@@ -106,7 +149,7 @@ def test_nothing_but_the_rule_itself_refuses_its_sample(rule: Rule, monkeypatch:
     assert rules.check(submittal, demands=demands) == ()
 
 
-def test_rules_of_the_registry_are_broken_only_by_what_came_first(database: Database) -> None:
+def test_rules_of_the_registry_are_broken_only_by_what_came_first() -> None:
     for rule in REGISTRY:
         told = sample(rule.id)
         submittal = ebrim.read_submission(ebrim.repair(xml.read(told.failing.body)))

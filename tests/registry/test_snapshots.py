@@ -115,8 +115,14 @@ def test_saving_beside_writers_keeps_submissions_whole(filled: Database, elsewhe
     while acknowledged[0] < 5:
         time.sleep(0.001)
     before = acknowledged[0]
+
+    def meanwhile(what: str, done: int, total: int | None) -> None:
+        # Between two tables, whatever the scheduler does.
+        store.register(submission(entry(), entry()), "ous", NOW)
+        acknowledged[0] += 1
+
     try:
-        saved = save(filled, kept(tmp_path), quiet)
+        saved = save(filled, kept(tmp_path), meanwhile)
     finally:
         after = acknowledged[0]
         stop.set()

@@ -135,6 +135,9 @@ def test_a_block_reaches_what_is_tied_to_another_version(registry: Registry) -> 
     assert registry.update(summary(uuid(31), TWO, P1, uuid(30)), new_set(P1), follows(uuid(31), propagation="no")) == []
     registered(registry, uuid(40), "2.999.70.3", P1, joins("a", AssociationType.APND, uuid(40), uuid(31)))
     assert book.list(P1)[0].documents == {ONE, TWO, "2.999.70.3"}
+    # And one that is set when all of this is there already.
+    book.set_block(replace(shut, block_id="late"), "operator", LONG_AGO)
+    assert {each.block_id: each.documents for each in book.list(P1)}["late"] == {ONE, TWO, "2.999.70.3"}
 
 
 def test_a_source_verifies_what_it_updated(registry: Registry) -> None:

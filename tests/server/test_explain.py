@@ -16,6 +16,7 @@ from registry.findings import count
 from registry.strictness import Verdict
 from server.cli import app
 from tests.registry.messages import ASK, PERSON, REGISTER, line_of
+from tests.registry.test_explain_others import MANY
 from tests.server.place import ROOT, SIMPLE, innsyn, place
 
 WRONG = REGISTER.replace("<Value>20200114083000<", "<Value>2020-01-14T09:30:00+01:00<")
@@ -90,6 +91,15 @@ def test_machines_read_one_object_a_file(files: Path) -> None:
     assert PERSON not in told.stdout
 
 
+def test_nothing_in_a_message_moves_the_cursor_of_whoever_reads_it(files: Path) -> None:
+    for number, character in enumerate("\u009b\u202e\u2028"):
+        (files / f"{number}.xml").write_text(REGISTER.replace("<Value>nb-NO<", f"<Value>nb{character}31m NO<"))
+        told = run(files / f"{number}.xml")
+        assert told.exit_code == 1
+        assert character not in told.stdout
+        assert character not in run(files / f"{number}.xml", "--json").stdout
+
+
 def test_a_transaction_can_be_told(files: Path) -> None:
     told = run(files / "good.xml", "--as", "ITI-61", "--json")
     assert json.loads(told.stdout)["transaction"] == "ITI-61"
@@ -121,6 +131,9 @@ def test_with_a_configuration_it_judges_as_that_node_does(files: Path, node: Pat
     assert f"own-repository (reject), line {line_of(elsewhere, '2.999.10.20.9')}," in told
     (files / "coded.xml").write_text(REGISTER.replace('"A03-2"', '"Z99-2"'))
     assert "allowed-codes (reject)" in run(files / "coded.xml", "--config", node).stdout
+    (files / "many.xml").write_text(MANY)
+    assert run(files / "many.xml").exit_code == 0
+    assert "query-known (reject)" in run(files / "many.xml", "--config", node).stdout
     unknown = run(files / "good.xml", "--config", node, "--sender", "nobody")
     assert (unknown.exit_code, "there are: ous" in unknown.stderr) == (2, True)
     assert run(files / "good.xml", "--sender", "ous").exit_code == 2
@@ -134,6 +147,9 @@ def test_a_rule_is_looked_up_with_a_sample_of_it() -> None:
     assert re.search(r"-.*2020-01-14T08:30<", told.stdout)
     assert re.search(r"\+.*202001140830<", told.stdout)
     assert "by the registry's content" in run("--rule", "same-hash").stdout
+    told = json.loads(run("--rule", "data-type", "--json").stdout)
+    assert "2020-01-14T08:30<" in told["failing"]
+    assert "202001140830<" in told["passing"]
     slip = run("--rule", "data-typ")
     assert (slip.exit_code, "did you mean data-type?" in slip.stderr) == (2, True)
     listed = run("--rules").stdout

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import pytest
 import requests
 import trustme
 import zeep
+from typer.testing import CliRunner
 
 from policy.reading import read
 from registry.engine import open_database
 from registry.patients import Admission
 from registry.people import PatientBook, Person
 from server.check import policy_texts
+from server.cli import app
 from server.settings import load
 from server.wiring import Node
 from tests.conformance.runs import FED, MLLP
@@ -64,7 +67,8 @@ def exchanged(connection: socket.socket, message: bytes) -> list[str]:
 def fed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fed]:
     folder = tmp_path_factory.mktemp("fed")
     port = free_port()
-    with loopback_node(CONFORMANCE, folder, {MLLP: f"127.0.0.1:{port}", **FED}) as url:
+    two = {'name = "conformance"': 'name = "conformance"\nworkers = 2'}
+    with loopback_node(CONFORMANCE, folder, {MLLP: f"127.0.0.1:{port}", **FED, **two}) as url:
         yield Fed(url, ("127.0.0.1", port), folder)
 
 
@@ -129,6 +133,40 @@ def test_an_independent_toolkit_feeds_by_the_served_description(fed: Fed) -> Non
             "/subject1/priorRegisteredRole/id"
         ]
     assert fed.of("z1").survivor == cx("z2")
+
+
+def test_nothing_of_a_hostile_message_reaches_the_log(fed: Fed) -> None:
+    secret = "KANARI15837510047"
+    for raw in (
+        b"\x0b" + adt("A04", f"{secret}\\.sp99999999999\\") + b"\x1c\r",
+        b"\x0b" + adt("A40", secret) + b"\x1c\r",
+        b"\x0bMSH|^~\\&|" + secret.encode() * 1000 + b"\x1c\r",
+        secret.encode(),
+        b"\x0b" + secret.encode() * 10_000,
+    ):
+        with socket.create_connection(fed.mllp, 5) as sender:
+            sender.sendall(raw)
+            sender.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionError):
+                while sender.recv(4096):
+                    pass
+    log = (fed.folder / "node.log").read_text()
+    assert "feed connection closed" in log
+    for word in ("KANARI", "15837510047", "Traceback", "defect"):
+        assert word not in log
+
+
+@pytest.mark.parametrize("way", ["iti44", "iti8"])
+def test_the_simulated_register_feeds_it_as_any_other(fed: Fed, way: str) -> None:
+    target = f"{fed.url}/pix/feed" if way == "iti44" else f"{fed.mllp[0]}:{fed.mllp[1]}"
+    one, other = (cx(f"{way}-{number}") for number in (1, 2))
+    for words in ((one,), (other,), (other, "--subsumed", one)):
+        done = CliRunner().invoke(app, ["simulate", "feed", target, *words])
+        assert (done.exit_code, done.stdout[:6]) == (0, "taken:"), done.output
+    again = CliRunner().invoke(app, ["simulate", "feed", target, other, "--subsumed", one])
+    assert again.exit_code == 1
+    assert ("already lives on" if way == "iti44" else "205^Duplicate key identifier") in again.stderr
+    assert fed.of(f"{way}-1").survivor == other
 
 
 def test_over_tls_only_the_configured_sender_is_listened_to(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,7 @@ def test_what_is_refused_is_reported_by_rule_and_the_exit_status_says_so(hospita
         "103.xml": ("unreadable", ""),
     }
     assert "1 x own-repository" in told.stderr
+    assert report.stat().st_mode & 0o077 == 0
     (place / "100.xml").write_bytes(good)
     for name in ("101.xml", "102.xml", "103.xml"):
         (place / name).unlink()
@@ -134,26 +136,44 @@ def test_what_is_refused_is_reported_by_rule_and_the_exit_status_says_so(hospita
 
 
 def test_a_killed_load_goes_on_and_registers_nothing_twice(node: Hospital) -> None:
-    for number, body in enumerate(bodies(90)):
+    for number, body in enumerate(bodies(60)):
         (node.folder / f"{number:03}.xml").write_bytes(body)
     words = [*LOAD, str(node.folder), "--config", str(node.file)]
-    for signalled in (signal.SIGKILL, signal.SIGINT):
-        began = len(node.kinds())
-        running = subprocess.Popen(
-            [sys.executable, "-m", "server.cli", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        while len(node.kinds()) < began + 20 and running.poll() is None:
-            time.sleep(0.02)
-        running.send_signal(signalled)
-        _, told = running.communicate(timeout=30)
-        assert running.returncode in (-signal.SIGKILL, 1), told
-    assert b"start it again to go on" in told
-    told_last = innsyn(node.file, *LOAD, str(node.folder))
-    assert told_last.exit_code == 0, told_last.output
-    assert node.registered() == 90
+    running = subprocess.Popen([sys.executable, "-m", "server.cli", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while len(node.kinds()) < 20 and running.poll() is None:
+        time.sleep(0.02)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    told = innsyn(node.file, *LOAD, str(node.folder))
+    assert told.exit_code == 0, told.output
+    assert node.registered() == 60
     kinds = node.kinds()
     # What the kill left without an outcome was settled by the next load.
     assert kinds.count("registering") == kinds.count("registered") + kinds.count("resend") + kinds.count("failed")
+
+
+def test_an_interrupted_load_ends_what_it_began_and_says_so(node: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, body in enumerate(bodies(60)):
+        (node.folder / f"{number:03}.xml").write_bytes(body)
+
+    @contextmanager
+    def interrupting() -> Iterator[Callable[[str, int, int | None], None]]:
+        def shown(what: str, done: int, total: int | None) -> None:
+            assert (what, total) == ("loading", 60)
+            if done == 5:
+                signal.raise_signal(signal.SIGINT)
+
+        yield shown
+
+    monkeypatch.setattr("server.load.WAITING", 1)
+    monkeypatch.setattr("server.commands.load.progress", interrupting)
+    told = innsyn(node.file, *LOAD, str(node.folder))
+    assert (told.exit_code, "start it again to go on" in told.stderr) == (1, True), told.output
+    assert 5 <= node.registered() < 60
+    assert node.registered() == int(told.stdout.split()[0])
+    monkeypatch.undo()
+    assert innsyn(node.file, *LOAD, str(node.folder)).exit_code == 0
+    assert node.registered() == 60
 
 
 def test_a_load_works_beside_a_node_that_registers(hospital: Hospital) -> None:
