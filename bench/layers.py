@@ -45,7 +45,9 @@ LAYERS = (
         "registry.blocks.BlockBook.sequence", "registry.blocks.BlockBook.of", "registry.store.Store.identity_set",
     )),
     ("find: statement and rows", ("registry.store.Store.find_documents",)),
-    ("shield: decide on every entry", ("registry.query.sift_documents", "registry.query.outlook", "registry.query.refusal")),
+    ("shield: decide on every entry", (
+        "registry.query.sift_documents", "registry.query.outlook", "registry.query.refusal",
+    )),
     ("render: fill the holes", ("registry.store.Store.render",)),
     ("inflate the bodies", ("registry.bodies.Bodies.inflate",)),
     ("audit: the event as a line", ("audit.spool.wire.write",)),
