@@ -77,9 +77,7 @@ def _read(last: Segment, earlier: list[Segment], found: Found, head: Head | None
         found.leftover = last.path
         return
     found.last, found.number, found.size, found.torn = last, last.number, len(raw) - torn, torn
-    if torn:
-        found.notes.append(f"an unfinished last line of {torn} bytes was cut off {last.path.name}")
-    line = 1
+    line, unfinished = 1, "last line"
     try:
         header = Header.read(lines[0]) if lines else None
         if header is None:
@@ -95,11 +93,19 @@ def _read(last: Segment, earlier: list[Segment], found: Found, head: Head | None
             found.head = Head(last.number, each.sequence, each.chain)
             _acknowledged(found.head, line, head)
     except Broken as problem:
-        found.sound = False
-        found.notes.append(f"{last.path.name} line {problem.number}: {problem.why}")
+        if head is not None and head.sequence <= found.sequence and problem.number > line:
+            # A power cut may keep the end of what was being written and not its beginning: that looks like lines, and
+            # none was acknowledged, for a sync that covers a line covers every line before it.
+            found.size = sum(len(each) + 1 for each in lines[:line])
+            found.torn, unfinished = len(raw) - found.size, "end"
+        else:
+            found.sound = False
+            found.notes.append(f"{last.path.name} line {problem.number}: {problem.why}")
     except Unreadable as problem:
         found.sound = False
         found.notes.append(f"{last.path.name} line {line}: {problem}")
+    if found.torn:
+        found.notes.append(f"an unfinished {unfinished} of {found.torn} bytes was cut off {last.path.name}")
 
 
 def _acknowledged(stands: Head, line: int, head: Head | None) -> None:
