@@ -108,10 +108,10 @@ ROWS = [
     Row("S06 empty Body", envelope(body=""), relates_to=""),
     Row("S06 Fault", envelope(body="<soap12:Fault><soap12:Code/></soap12:Fault>"), relates_to=""),
     *(
-        Row(f"S07 {action.transaction} with the body of {other.transaction}",
+        Row(f"S07 {action.name} with the body of {other.transaction}",
             envelope(HEADERS.replace(Action.QUERY, action), BODIES[other]),
             subcode=Subcode.ACTION_MISMATCH, problem=wsa("Action"))
-        for action in Action for other in Action if action is not other
+        for action in Action for other in BODIES if action.body != other.body
     ),
     Row("S07 local name in another namespace", envelope(body='<AdhocQueryRequest xmlns="urn:x"/>'),
         subcode=Subcode.ACTION_MISMATCH, problem=wsa("Action")),

@@ -41,7 +41,8 @@ LAID_OUT = ["partitioned", *(["citus"] if "INNSYN_TEST_CITUS" in os.environ else
 STATEMENTS = {
     "partitioned": {"test_store.py", "test_find.py", "test_races.py", "test_related_queries.py"},
     "citus": {
-        *("test_store.py", "test_find.py", "test_races.py", "test_related_queries.py", "test_merges.py"),
+        *("test_store.py", "test_find.py", "test_races.py", "test_related_queries.py"),
+        *("test_merges.py", "test_any_merge.py"),
         *("test_update.py", "test_remove.py", "test_tombstones.py", "test_blocks.py", "test_findings.py"),
     },
 }

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from ihe.errors import XdsFailure
 from ihe.names import Status
-from policy.blocks import Block, BlockKind, Setter
-from registry.blocks import BlockBook
+from registry import merges
+from registry.blocks import BlockBook, BlockRefused
 from registry.engine import Database
 from registry.merges import Change, MergeRefused, Obstacle
 from registry.patients import Admission
 from registry.people import PatientBook
 from registry.store import Store
 from registry.stored_queries import FindDocuments
+from tests.registry.persons import LATER, a_block, held, in_force
 from tests.registry.submissions import NOW, entry, relation, submission
 
 A, B, C, D = (f"{name}^^^&2.999.4&ISO" for name in "ABCD")
-LATER = NOW + timedelta(hours=1)
 
 
 @pytest.fixture
@@ -37,17 +37,6 @@ def patients(database: Database) -> PatientBook:
 @pytest.fixture
 def blocks(database: Database) -> BlockBook:
     return BlockBook(database)
-
-
-def a_block(block_id: str, patient_id: str, *documents: str) -> Block:
-    kind = BlockKind.DOCUMENT if documents else BlockKind.RESERVATION
-    setter = Setter.SOURCE if documents else Setter.PATIENT
-    return Block(block_id, kind, patient_id, setter, NOW, documents=frozenset(documents))
-
-
-def held(blocks: BlockBook, patient_id: str) -> set[str]:
-    """The blocks of a person by the ids they were set with."""
-    return {each.block_id.partition("+")[0] for each in blocks.list(patient_id)}
 
 
 def test_everything_of_a_merge_is_on_record(patients: PatientBook, blocks: BlockBook) -> None:
@@ -154,6 +143,118 @@ def test_running_decisions_are_made_again_after_each_change(patients: PatientBoo
     assert numbers[0] < numbers[1] < numbers[2]
 
 
+def test_who_left_before_does_not_come_back_when_those_they_left_leave_too(patients: PatientBook) -> None:
+    patients.add((A, B, C, D))
+    for survivor, subsumed in ((B, A), (C, B), (D, C)):
+        patients.merge(survivor, subsumed, "feed", NOW)
+    assert [patients.separate(each, "clerk", LATER).moved for each in (A, B, C)] == [(A,), (B,), (C,)]
+    assert [patients.of(each).identities for each in (A, B, C, D)] == [{A}, {B}, {C}, {D}]
+
+
+def test_a_block_of_two_does_not_come_to_a_third_they_were_merged_into_later(
+    patients: PatientBook, blocks: BlockBook
+) -> None:
+    patients.add((A, B, C))
+    patients.merge(A, B, "feed", NOW)
+    blocks.set_block(a_block("of both", B), "clerk", NOW)
+    patients.merge(C, A, "feed", NOW)
+    assert patients.separate(B, "clerk", NOW).copied == ("of both",)
+    assert [held(blocks, each) for each in (A, B, C)] == [{"of both"}] * 3
+    assert patients.separate(A, "clerk", NOW).copied == ()
+    assert [held(blocks, each) for each in (A, B, C)] == [{"of both"}, {"of both"}, set()]
+
+
+def test_the_same_two_merged_and_separated_again_have_each_block_once(patients: PatientBook, blocks: BlockBook) -> None:
+    patients.add((A, B))
+    blocks.set_block(a_block("of a", A), "clerk", NOW)
+    for turn in range(3):
+        patients.merge(B, A, "feed", NOW)
+        if not turn:
+            blocks.set_block(a_block("of both", A), "clerk", NOW)
+        patients.separate(A, "clerk", NOW)
+    names = [[each.block_id.partition("+")[0] for each in blocks.list(mine)] for mine in (A, B)]
+    assert [sorted(each) for each in names] == [["of a", "of both"], ["of both"]]
+
+
+def test_what_one_half_lifted_does_not_come_back_from_the_other(patients: PatientBook, blocks: BlockBook) -> None:
+    patients.add((A, B))
+    patients.merge(B, A, "feed", NOW)
+    blocks.set_block(a_block("b1", A), "clerk", NOW)
+    patients.separate(A, "clerk", NOW)
+    blocks.lift(A, "b1", "clerk", NOW)
+    patients.merge(B, A, "feed", NOW)
+    assert in_force(blocks, A) == {"b1"}
+    assert patients.separate(A, "clerk", NOW).copied == ()
+    assert (in_force(blocks, A), in_force(blocks, B)) == (set(), {"b1"})
+
+
+def test_a_change_that_breaks_off_at_any_statement_leaves_nothing_of_itself(
+    database: Database, patients: PatientBook, blocks: BlockBook
+) -> None:
+    patients.add((A, B, C))
+    for each in (A, B):
+        blocks.set_block(a_block("same", each), "clerk", NOW)
+    patients.merge(B, A, "feed", NOW)
+    blocks.set_block(a_block("of both", A), "clerk", NOW)
+    for change in (lambda: patients.merge(C, B, "feed", NOW), lambda: patients.separate(A, "clerk", NOW)):
+        before = everything(patients, blocks)
+        for statement in itertools.count(1):
+            if not broken_off(database, change, statement):
+                break
+            assert everything(patients, blocks) == before, statement
+        assert statement > 8
+        assert everything(patients, blocks) != before
+
+
+class Cut(Exception):
+    """Stands for whatever ends a transaction before it is committed."""
+
+
+def broken_off(database: Database, change: Callable[[], object], statement: int) -> bool:
+    """Whether the change has a statement with this number, and so did not come to its end."""
+    left = itertools.count(1)
+
+    def cut(*_: object) -> None:
+        if next(left) == statement:
+            raise Cut
+
+    sa.event.listen(database.engine, "before_cursor_execute", cut)
+    try:
+        change()
+    except Cut:
+        return True
+    finally:
+        sa.event.remove(database.engine, "before_cursor_execute", cut)
+    return False
+
+
+def everything(patients: PatientBook, blocks: BlockBook) -> list[object]:
+    people = (A, B, C)
+    return [blocks.sequence(), *(patients.of(each) for each in people), *(blocks.list(each) for each in people)]
+
+
+def test_a_block_set_during_a_merge_takes_the_place_of_no_other_of_its_id(
+    patients: PatientBook, blocks: BlockBook, database: Database
+) -> None:
+    """When it was looked for no block had that id; the merge that is under way brings one."""
+    patients.add((A, B))
+    blocks.set_block(a_block("same", B), "clerk", NOW)
+    begun = threading.Event()
+
+    def merging(connection: Connection) -> None:
+        merges.merge(connection, B, A, "feed", NOW)
+        begun.set()
+        time.sleep(0.2)
+
+    with ThreadPoolExecutor(1) as other:
+        merged = other.submit(database.write, merging)
+        assert begun.wait(5)
+        with pytest.raises(BlockRefused):
+            blocks.set_block(a_block("same", A), "clerk", NOW)
+        merged.result(20)
+    assert blocks.list(A) == (a_block("same", B),)
+
+
 def test_what_was_blocked_while_two_were_one_stays_blocked_on_both(patients: PatientBook, blocks: BlockBook) -> None:
     patients.add((A, B))
     blocks.set_block(a_block("before-a", A), "clerk", NOW)
@@ -229,104 +330,6 @@ def registers(store: Store, patient_id: str) -> bool:
         return True
     assert told == ["XDSUnknownPatientId"]
     return False
-
-
-# Any sequence of changes against a model -----------------------------------------------------------------------------
-
-
-@dataclass
-class Model:
-    """What a registry promises, as simply as it can be said: who is merged into whom, and whom a block was set on."""
-
-    known: set[str] = field(default_factory=set)
-    into: dict[str, str] = field(default_factory=dict)
-    set_on: dict[str, frozenset[str]] = field(default_factory=dict)
-
-    def root(self, patient_id: str) -> str:
-        while patient_id in self.into:
-            patient_id = self.into[patient_id]
-        return patient_id
-
-    def person(self, patient_id: str, among: tuple[str, ...]) -> frozenset[str]:
-        return frozenset(each for each in among if self.root(each) == self.root(patient_id)) | {patient_id}
-
-    def merge(self, survivor: str, subsumed: str) -> bool:
-        fits = survivor != subsumed and {survivor, subsumed} <= self.known
-        if not fits or survivor in self.into or subsumed in self.into:
-            return False
-        self.into[subsumed] = survivor
-        return True
-
-    def blocks_of(self, patient_id: str, among: tuple[str, ...]) -> set[str]:
-        """A block holds for whoever has an identifier of those that were one person when it was set."""
-        person = self.person(patient_id, among)
-        return {name for name, people in self.set_on.items() if people & person}
-
-
-_RUNS = itertools.count(1)
-_PEOPLE = st.integers(0, 4)
-_STEPS = st.lists(
-    st.tuples(st.sampled_from(("add", "merge", "merge", "merge", "separate", "separate", "block")), _PEOPLE, _PEOPLE),
-    min_size=5,
-    max_size=25,
-)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=_STEPS)
-def test_any_sequence_of_changes_ends_as_the_model_says(
-    patients: PatientBook, blocks: BlockBook, store: Store, steps: list[tuple[str, int, int]]
-) -> None:
-    run, model = next(_RUNS), Model()
-    among = tuple(f"{run}-{each}^^^&2.999.4&ISO" for each in range(5))
-    for first, names in (("add", among[:3]),):
-        assert patients.add(names) == tuple(sorted(names)), first
-        model.known |= set(names)
-    names = (f"b{run}-{number}" for number in itertools.count())
-    for what, one, other in steps:
-        _step(what, among[one], among[other], among, (model, patients, blocks), names)
-    for each in among:
-        person = patients.of(each)
-        assert person.identities == model.person(each, among)
-        assert person.survivor == model.root(each)
-        assert {(line.subsumed, line.survivor) for line in person.merges} == {
-            (low, high) for low, high in model.into.items() if low in person.identities
-        }
-        assert held(blocks, each) == model.blocks_of(each, among)
-        assert store.identity_set(each) == person.identities
-
-
-def _step(
-    what: str,
-    one: str,
-    other: str,
-    among: tuple[str, ...],
-    books: tuple[Model, PatientBook, BlockBook],
-    names: Iterator[str],
-) -> None:
-    model, patients, blocks = books
-    match what:
-        case "add":
-            assert bool(patients.add((one,))) is (one not in model.known)
-            model.known.add(one)
-        case "merge":
-            try:
-                patients.merge(one, other, "feed", NOW)
-                merged = True
-            except MergeRefused:
-                merged = False
-            assert merged is model.merge(one, other)
-        case "separate":
-            try:
-                patients.separate(one, "clerk", NOW)
-                separated = True
-            except MergeRefused:
-                separated = False
-            assert separated is (model.into.pop(one, None) is not None)
-        case "block":
-            name = next(names)
-            blocks.set_block(a_block(name, one), "clerk", NOW)
-            model.set_on[name] = model.person(one, among)
 
 
 def test_documents_go_back_with_the_number_they_were_registered_for(store: Store, patients: PatientBook) -> None:

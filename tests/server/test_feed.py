@@ -145,9 +145,9 @@ def test_nothing_of_a_hostile_message_reaches_the_log(fed: Fed) -> None:
         b"\x0b" + secret.encode() * 10_000,
     ):
         with socket.create_connection(fed.mllp, 5) as sender:
-            sender.sendall(raw)
-            sender.shutdown(socket.SHUT_WR)
-            with suppress(ConnectionError):
+            with suppress(OSError):  # the node may hang up before all of it is sent
+                sender.sendall(raw)
+                sender.shutdown(socket.SHUT_WR)
                 while sender.recv(4096):
                     pass
     log = (fed.folder / "node.log").read_text()
