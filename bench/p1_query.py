@@ -34,7 +34,7 @@ _SUCCESS = b"ResponseStatusType:Success"
 
 def run(report: Report, full: bool) -> None:
     """The claim in its size."""
-    stored, count = (100_000, 3000) if full else (5_000, 320)
+    stored, count = (100_000, 3000) if full else (5_000, 200)
     with engines(report, "P1", (stored,)) as found:
         for engine in found:
             _compared(report, engine, stored, count)

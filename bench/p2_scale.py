@@ -23,8 +23,8 @@ def run(report: Report, full: bool) -> None:
     with engines(report, "P2", (small, large)) as found:
         for engine in found:
             with engine.place(large) as place, place.node() as node:
-                _grows(report, engine, (small, large), (place, node), 25 if full else 4)
-                _long(report, engine, large, (place, node), 60 if full else 8)
+                _grows(report, engine, (small, large), (place, node), 25 if full else 2)
+                _long(report, engine, large, (place, node), 60 if full else 4)
 
 
 def _grows(report: Report, engine: Engine, sizes: tuple[int, int], larger: tuple[Place, int], batches: int) -> None:

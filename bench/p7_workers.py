@@ -37,7 +37,7 @@ class Served:
 
 def run(report: Report, full: bool) -> None:
     """The claim in its size."""
-    stored, seconds = (100_000, 8.0) if full else (5_000, 1.5)
+    stored, seconds = (100_000, 8.0) if full else (5_000, 1.0)
     with engines(report, "P7", (stored,)) as found:
         for engine in found:
             _compared(report, engine, stored, seconds)

@@ -38,8 +38,9 @@ _BLOCKS = Prepared(
 _LAST_CHANGE = sa.select(block_journal.c.sequence).where(block_journal.c.id == 1)
 _SEQUENCE = Prepared(_LAST_CHANGE)
 _TURN = _LAST_CHANGE.with_for_update()
-"""Taken by whoever sets a block of documents and by whoever ties documents together, before they look: of two that
-look at the same time each would miss what the other writes (on SQLite writers have their turns anyway)."""
+"""Taken by whoever sets or lifts a block and by whoever ties documents together, before they look: of two that look at
+the same time each would miss what the other writes, and a merge in between would bring a block whose id the one looking
+has found free, to be written over (on SQLite writers have their turns anyway)."""
 
 
 class BlockChange(StrEnum):
@@ -167,9 +168,9 @@ def decide_again(connection: Connection) -> int:
 
 
 def _set(connection: Connection, new: Block, by: str, now: datetime) -> int:
+    connection.execute(_TURN)
     people = identity_set(connection, new.patient_id)
     if new.documents:
-        connection.execute(_TURN)
         keys = {patient_key(each) for each in people}
         new = replace(new, documents=relatives(connection, keys, new.documents))
     for old in _blocks(connection, new.patient_id):
@@ -181,6 +182,7 @@ def _set(connection: Connection, new: Block, by: str, now: datetime) -> int:
 
 
 def _lift(connection: Connection, patient_id: str, block_id: str, by: str, now: datetime) -> int:
+    connection.execute(_TURN)
     for old in _blocks(connection, patient_id):
         if old.block_id == block_id and (old.valid_to is None or now < old.valid_to):
             # One that was never in force is lifted from its first instant on.
@@ -196,10 +198,11 @@ def keep(
     by: str,
     now: datetime,
     renamed: Callable[[str, int], str] | None = None,
+    identities: frozenset[str] | None = None,
 ) -> int:
     """Writes a block as it is now, and the line of its history; returns the change's number.
 
-    With `renamed` it is kept under another id, made of its own and that number.
+    With `renamed` it is kept under another id, made of its own and that number. `identities` as in to_terms().
     """
     sequence = decide_again(connection)
     if renamed is not None:
@@ -208,7 +211,11 @@ def keep(
     person = connection.execute(
         sa.select(patient.c.survivor_key).where(patient.c.patient_key == key, patient.c.patient_id == new.patient_id)
     ).scalar()
-    row = {"person_key": key if person is None else person, "block_id": new.block_id, "terms": to_terms(new)}
+    row = {
+        "person_key": key if person is None else person,
+        "block_id": new.block_id,
+        "terms": to_terms(new, identities),
+    }
     where = (block.c.person_key == row["person_key"], block.c.block_id == new.block_id)
     connection.execute(block.delete().where(*where))
     connection.execute(block.insert(), row)
@@ -226,10 +233,12 @@ def _sequence(connection: Connection) -> int:
     return int(_SEQUENCE.rows(connection, {})[0][0])
 
 
-def to_terms(each: Block) -> str:
-    """A block as its row keeps it."""
+def to_terms(each: Block, identities: frozenset[str] | None = None) -> str:
+    """A block as its row keeps it, with the identifiers that would keep it in a separation if those are not all."""
+    among = {} if identities is None else {"identities": sorted(identities)}
     return json.dumps(
         {
+            **among,
             "block_id": each.block_id,
             "kind": each.kind.value,
             "patient_id": each.patient_id,
@@ -245,6 +254,12 @@ def to_terms(each: Block) -> str:
         },
         sort_keys=True,
     )
+
+
+def identities_of(terms: str) -> frozenset[str] | None:
+    """The identifiers that to_terms() was given: None, all of the person's, for a block set or extended as it is."""
+    among = json.loads(terms).get("identities")
+    return None if among is None else frozenset(among)
 
 
 def from_terms(terms: str) -> Block:

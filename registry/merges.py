@@ -9,7 +9,7 @@ after a separation each half has the blocks it came with, and those set while bo
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from policy.blocks import Block
-from registry.blocks import BlockChange, from_terms, keep, to_terms
+from registry.blocks import BlockChange, from_terms, identities_of, keep, to_terms
 from registry.engine import Undone
 from registry.patients import identity_set, make_known, survivor_of
 from registry.rows import instant, microseconds
@@ -106,6 +106,8 @@ def merge(connection: Connection, survivor: str, subsumed: str, by: str, now: da
     key = patient_key(subsumed)
     aliases = connection.execute(sa.select(patient_alias.c.alias).where(patient_alias.c.patient_key == key))
     moved = (subsumed, *sorted(aliases.scalars()))
+    _mark_blocks(connection, survivor, identity_set(connection, survivor))
+    _mark_blocks(connection, subsumed, frozenset(moved))
     connection.execute(patient_alias.delete().where(patient_alias.c.patient_key == key))
     _point(connection, moved, survivor)
     blocks = _move_blocks(connection, key, patient_key(survivor), sequence)
@@ -125,14 +127,12 @@ def separate(connection: Connection, subsumed: str, by: str, now: datetime) -> S
         raise MergeRefused(Obstacle.NOT_SUBSUMED)
     assert survivor is not None
     person = identity_set(connection, subsumed)
-    lines = history(connection, person)
-    merges = _in_force(lines)
+    merges = _in_force(history(connection, person))
     undone = merges[subsumed]
-    gone = {each for line in lines if _later_separation(line, undone) for each in line.moved}
-    moved = tuple(each for each in undone.moved if each not in gone)
+    moved = (subsumed, *sorted(_under(subsumed, merges.values())))
     connection.execute(patient_alias.delete().where(patient_alias.c.alias.in_(moved), _of_person(survivor)))
     _point(connection, moved, subsumed)
-    done = _share_blocks(connection, _Halves(survivor, moved, undone.sequence, merges), by, now)
+    done = _share_blocks(connection, _Halves(survivor, moved, person - {*moved}, undone.sequence), by, now)
     # Under whom it was merged, which need not be who both live on under: its history must be found with that one's.
     _write(connection, Line(sequence, now, by, Change.SEPARATED, undone.survivor, subsumed, moved, done.returned))
     return done
@@ -222,29 +222,50 @@ def _in_force(lines: Sequence[Line]) -> dict[str, Line]:
     return found
 
 
-def _later_separation(line: Line, merged: Line) -> bool:
-    """Whether this line took something out of what moved with that merge."""
-    return line.change is Change.SEPARATED and line.sequence > merged.sequence and line.subsumed in merged.moved
+def _under(patient_id: str, merges: Collection[Line]) -> frozenset[str]:
+    """Those that were merged into this identifier, and into those: what else its own merge took along has left since.
+
+    What moved with that merge is no help: it may have left by a separation from somebody who has left as well.
+    """
+    found: set[str] = set()
+    reached = {patient_id}
+    while reached:
+        reached = {line.subsumed for line in merges if line.survivor in reached}
+        found |= reached
+    return frozenset(found)
 
 
 # Blocks --------------------------------------------------------------------------------------------------------------
 
 
+def _blocks(connection: Connection, key: int) -> list[tuple[Block, frozenset[str] | None]]:
+    """Each block of one person, with the identifiers it holds for if those may be fewer than the person's."""
+    found = connection.execute(sa.select(block.c.terms).where(block.c.person_key == key)).scalars()
+    return [(from_terms(terms), identities_of(terms)) for terms in found.all()]
+
+
+def _row(key: int, block_id: str) -> sa.Update:
+    return block.update().where(block.c.person_key == key, block.c.block_id == block_id)
+
+
+def _mark_blocks(connection: Connection, survivor: str, person: frozenset[str]) -> None:
+    """Notes whom each block of one person holds for, before that person becomes one with another."""
+    key = patient_key(survivor)
+    for each, identities in _blocks(connection, key):
+        if identities is None:
+            connection.execute(_row(key, each.block_id).values(terms=to_terms(each, person)))
+
+
 def _move_blocks(connection: Connection, key: int, to: int, sequence: int) -> tuple[str, ...]:
     """Every block of one person to another; one whose id the other has too goes on under a new id."""
-    held = set(connection.execute(sa.select(block.c.block_id).where(block.c.person_key == to)).scalars())
-    moving = connection.execute(sa.select(block.c.block_id, block.c.terms).where(block.c.person_key == key)).all()
-    for block_id, terms in moving:
-        if block_id in held:
-            renamed = replace(from_terms(terms), block_id=_new_id(block_id, sequence))
-            row = block.update().where(block.c.person_key == key, block.c.block_id == block_id)
-            connection.execute(row.values(block_id=renamed.block_id, terms=to_terms(renamed)))
-    connection.execute(block.update().where(block.c.person_key == key).values(person_key=to))
-    return tuple(sorted(_new_id(each, sequence) if each in held else each for each, _ in moving))
-
-
-_NEVER = 2**63
-"""In place of the number of a change nobody knows: later than any, so that the block counts as set on both halves."""
+    held = {each.block_id for each, _ in _blocks(connection, to)}
+    moved: list[str] = []
+    for each, identities in _blocks(connection, key):
+        new = replace(each, block_id=_new_id(each.block_id, sequence)) if each.block_id in held else each
+        values = {"person_key": to, "block_id": new.block_id, "terms": to_terms(new, identities)}
+        connection.execute(_row(key, each.block_id).values(values))
+        moved.append(new.block_id)
+    return tuple(sorted(moved))
 
 
 def _new_id(block_id: str, sequence: int) -> str:
@@ -257,56 +278,45 @@ class _Halves:
 
     survivor: str
     moved: tuple[str, ...]
+    stayed: frozenset[str]
     since: int
-    merges: Mapping[str, Line]
-
-    def one_since(self, patient_id: str) -> int:
-        """The number of the change from which this identifier and the separated ones were one person.
-
-        It is the last of the merges that lie between them: those that one of the two moved along with.
-        """
-        separated = self.moved[0]
-        between = (
-            line.sequence for line in self.merges.values() if (patient_id in line.moved) != (separated in line.moved)
-        )
-        return self.since if patient_id in self.moved else max(between, default=self.since)
 
 
 def _share_blocks(connection: Connection, halves: _Halves, by: str, now: datetime) -> Separation:
-    """Gives each half its blocks: what it came with, and all that was set or extended while they were one."""
+    """Gives each half the blocks that hold for any of its identifiers; those that hold for both, to both.
+
+    What a block holds for is divided with it. So neither the merge that is taken back, nor a later one and its
+    separation, brings a block to anybody who was another person when it was set.
+    """
     back, away = patient_key(halves.moved[0]), patient_key(halves.survivor)
-    terms = connection.execute(sa.select(block.c.terms).where(block.c.person_key == away)).scalars().all()
-    blocks = [from_terms(each) for each in terms]
-    changed = _last_changes(connection, [each.block_id for each in blocks])
-    mine = [each for each in blocks if each.patient_id in halves.moved]
-    for each in mine:
-        row = block.update().where(block.c.person_key == away, block.c.block_id == each.block_id)
-        connection.execute(row.values(person_key=back))
-    copied: list[Block] = []
-    for each in blocks:
-        ended = each.valid_to is not None and each.valid_to <= now
-        if not ended and changed.get(each.block_id, _NEVER) > halves.one_since(each.patient_id):
-            other = halves.survivor if each in mine else halves.moved[0]
-            copied.append(each)
-            keep(connection, replace(each, patient_id=other), BlockChange.SET, by, now, renamed=_new_id)
-    lifted = [each.block_id for each in blocks if _lifted_since(connection, each, halves.since)]
+    blocks = [(each, among or halves.stayed.union(halves.moved)) for each, among in _blocks(connection, away)]
+    copied: list[str] = []
+    for each, identities in blocks:
+        mine = each.patient_id in halves.moved
+        others = identities & halves.stayed if mine else identities.intersection(halves.moved)
+        values = {"person_key": back if mine else away, "terms": to_terms(each, identities - others)}
+        connection.execute(_row(away, each.block_id).values(values))
+        if others and not _ended(each, now):
+            copied.append(each.block_id)
+            copy = replace(each, patient_id=_first(others, halves))
+            keep(connection, copy, BlockChange.SET, by, now, renamed=_new_id, identities=others)
     return Separation(
         halves.survivor,
         halves.moved,
-        tuple(sorted(each.block_id for each in mine)),
-        tuple(sorted(each.block_id for each in copied)),
-        tuple(sorted(lifted)),
+        tuple(sorted(each.block_id for each, _ in blocks if each.patient_id in halves.moved)),
+        tuple(sorted(copied)),
+        tuple(sorted(each.block_id for each, _ in blocks if _lifted_since(connection, each, halves.since))),
     )
 
 
-def _last_changes(connection: Connection, block_ids: Collection[str]) -> dict[str, int]:
-    """When each block was last set or brought to more documents, as the number of that change."""
-    grew = block_history.c.change.in_((BlockChange.SET.value, BlockChange.EXTENDED.value))
-    last = sa.select(block_history.c.block_id, sa.func.max(block_history.c.sequence))
-    found = connection.execute(
-        last.where(block_history.c.block_id.in_(block_ids), grew).group_by(block_history.c.block_id)
-    )
-    return {block_id: int(sequence) for block_id, sequence in found}
+def _ended(each: Block, now: datetime) -> bool:
+    """Whether a block holds no more; one lifted at its own first instant ends an instant later."""
+    return each.valid_to is not None and each.valid_to <= max(now, each.valid_from + datetime.resolution)
+
+
+def _first(identities: frozenset[str], halves: _Halves) -> str:
+    """Whose a block of several is said to be: if it can be, theirs whom the half lives on under."""
+    return next((each for each in (halves.survivor, halves.moved[0]) if each in identities), min(identities))
 
 
 def _lifted_since(connection: Connection, each: Block, since: int) -> bool:

@@ -188,6 +188,17 @@ def test_what_one_half_lifted_does_not_come_back_from_the_other(patients: Patien
     assert (in_force(blocks, A), in_force(blocks, B)) == (set(), {"b1"})
 
 
+def test_a_block_lifted_in_its_first_instant_is_not_brought_to_the_other_half(
+    patients: PatientBook, blocks: BlockBook
+) -> None:
+    patients.add((A, B))
+    patients.merge(B, A, "feed", NOW)
+    blocks.set_block(a_block("slip", A), "clerk", NOW)
+    blocks.lift(A, "slip", "clerk", NOW)
+    done = patients.separate(A, "clerk", NOW)
+    assert (done.copied, done.lifted) == ((), ("slip",))
+
+
 def test_a_change_that_breaks_off_at_any_statement_leaves_nothing_of_itself(
     database: Database, patients: PatientBook, blocks: BlockBook
 ) -> None:
