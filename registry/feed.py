@@ -26,12 +26,12 @@ from audit.event import Event, Exchange, Kind, Recorder, RecordLost
 from ihe import hl7v2, hl7v3
 from ihe.errors import FaultCode, SoapFault, Subcode, XdsFailure, clip
 from ihe.soap import Call, Reply, write_reply
-from policy.facts import CallerUnknown, Clock, Identify, Peer, Reason, Refusal, Rules, RulesUnknown, Subject
+from policy.facts import Clock, Identify, Peer, Reason, Refusal, Rules, RulesUnknown, Subject
 from policy.numbers import PatientId, is_patient
 from registry.engine import StoreTrouble
 from registry.merges import MergeRefused, Obstacle
 from registry.people import PatientBook
-from registry.refusals import machine, receiver, record_unanswered
+from registry.refusals import admitted, answering, machine, record_unanswered
 
 log = structlog.get_logger()
 
@@ -98,20 +98,9 @@ class _Told:
 def feed(call: Call, peer: Peer, desk: FeedDesk) -> Reply:
     """The one answer to a message of ITI-44. Raises SoapFault, and nothing else whatever the sender sent."""
     exchange = Exchange.begin(call, peer, desk.clock)
-    try:
-        subject = _feeder(call, machine(call, desk.identify(call, peer, exchange.at)))
-        if isinstance(subject, Refusal):
-            desk.audit.record(exchange.refused(subject))
-            raise subject.fault
+    with answering(call, exchange, desk):
+        subject = admitted(_feeder(call, machine(call, desk.identify(call, peer, exchange.at))), exchange, desk)
         return write_reply(call, [_answered(call, exchange, subject, desk)])
-    except RulesUnknown:
-        record_unanswered(desk, exchange, "RULES_UNKNOWN")
-        raise receiver(call, "No policy is in force") from None
-    except CallerUnknown as unknown:
-        record_unanswered(desk, exchange, str(unknown))
-        raise receiver(call, f"The sender could not be identified; quote {peer.correlation}") from unknown
-    except RecordLost as lost:
-        raise receiver(call, f"The exchange could not be recorded; quote {peer.correlation}") from lost
 
 
 def _feeder(call: Call, caller: Subject | Refusal) -> Subject | Refusal:

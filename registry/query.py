@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from audit.event import Event, Exchange, Object, RecordLost
+from audit.event import Event, Exchange, Object
 from ihe import ebrim, queries, xml
 from ihe.errors import XdsError, XdsFailure
 from ihe.names import Action, Code, ResponseStatus
@@ -31,12 +31,12 @@ from ihe.queries import AdhocQuery, Returns
 from ihe.soap import Call, Reply, write_reply
 from policy.agreements import Policy
 from policy.decide import Situation, malformed, outlook, refusal
-from policy.facts import BlocksUnavailable, CallerUnknown, Decision, Peer, Reason, Refusal, RulesUnknown, Subject
+from policy.facts import BlocksUnavailable, Decision, Peer, Reason, Subject
 from policy.rows import RANK
 from registry.desk import Desk
 from registry.engine import StoreTrouble
 from registry.gathered import Chosen, Gathered
-from registry.refusals import receiver, record_unanswered
+from registry.refusals import admitted, answering, receiver
 from registry.sifting import Sifted, patients_of, sift, sift_documents
 from registry.store import Found
 from registry.stored_queries import AcrossPatients, ById, FindDocuments, GetDocuments, OfOnePatient, StoredQuery
@@ -114,11 +114,8 @@ class Answer:
 def answer_query(call: Call, peer: Peer, desk: Desk) -> Reply:
     """The one answer to a stored query. Raises SoapFault, and nothing else whatever the caller sent."""
     exchange = Exchange.begin(call, peer, desk.clock)
-    try:
-        subject = desk.identify(call, peer, exchange.at)
-        if isinstance(subject, Refusal):
-            desk.audit.record(exchange.refused(subject))
-            raise subject.fault
+    with answering(call, exchange, desk, "caller"):
+        subject = admitted(desk.identify(call, peer, exchange.at), exchange, desk)
         try:
             asked = queries.read(call.body)
             query = understand(asked, desk.home, desk.across if call.action is Action.MULTI_PATIENT_QUERY else None)
@@ -133,14 +130,6 @@ def answer_query(call: Call, peer: Peer, desk: Desk) -> Reply:
             if basis is None or basis.holds(desk):
                 return answer.reply(call)
         raise receiver(call, f"The rules kept changing; ask again, or quote {peer.correlation}")
-    except RulesUnknown:
-        record_unanswered(desk, exchange, "RULES_UNKNOWN")
-        raise receiver(call, "No policy is in force") from None
-    except CallerUnknown as unknown:
-        record_unanswered(desk, exchange, str(unknown))
-        raise receiver(call, f"The caller could not be identified; quote {peer.correlation}") from unknown
-    except RecordLost as lost:
-        raise receiver(call, f"The exchange could not be recorded; quote {peer.correlation}") from lost
 
 
 def decided(question: Question, desk: Desk) -> tuple[Answer, Basis | None]:

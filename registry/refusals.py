@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from audit.event import Exchange, Kind, Recorder, RecordLost
 from ihe.errors import FaultCode, SoapFault, Subcode
 from ihe.names import Action
 from ihe.soap import Call
-from policy.facts import Channel, Reason, Refusal, Subject
+from policy.facts import CallerUnknown, Channel, Reason, Refusal, RulesUnknown, Subject
 
 
 def machine(call: Call, caller: Subject | Refusal) -> Subject | Refusal:
@@ -43,6 +44,33 @@ class Recording(Protocol):
     @property
     def audit(self) -> Recorder:
         """The trail."""
+
+
+def admitted(caller: Subject | Refusal, exchange: Exchange, desk: Recording) -> Subject:
+    """The one who asks. Raises the fault of a refusal, once it is on record; RecordLost."""
+    if isinstance(caller, Refusal):
+        desk.audit.record(exchange.refused(caller))
+        raise caller.fault
+    return caller
+
+
+@contextmanager
+def answering(call: Call, exchange: Exchange, desk: Recording, who: str = "sender") -> Iterator[None]:
+    """Around a whole transaction: what keeps this node from answering becomes a Receiver fault, on record if it can be.
+
+    `who` is the one the sentences speak of.
+    """
+    correlation = exchange.peer.correlation
+    try:
+        yield
+    except RulesUnknown:
+        record_unanswered(desk, exchange, "RULES_UNKNOWN")
+        raise receiver(call, "No policy is in force") from None
+    except CallerUnknown as unknown:
+        record_unanswered(desk, exchange, str(unknown))
+        raise receiver(call, f"The {who} could not be identified; quote {correlation}") from unknown
+    except RecordLost as lost:
+        raise receiver(call, f"The exchange could not be recorded; quote {correlation}") from lost
 
 
 def record_unanswered(desk: Recording, exchange: Exchange, reason: str, subject: Subject | None = None) -> None:

@@ -29,12 +29,13 @@ from ihe.errors import XdsError, XdsFailure
 from ihe.metadata import Submission
 from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, Action, Code, ResponseStatus
 from ihe.soap import Call, Reply, write_reply
-from policy.facts import CallerUnknown, Decision, Peer, Reason, Refusal, RulesUnknown, Subject
+from ihe.submittal import Submittal
+from policy.facts import Decision, Peer, Reason, Subject
 from registry import rules
 from registry.desk import Desk
 from registry.engine import StoreTrouble
 from registry.extra_metadata import without_extra_metadata
-from registry.refusals import machine, receiver, record_unanswered
+from registry.refusals import admitted, answering, machine
 from registry.rules_table import OWN_REPOSITORY, Violation
 from registry.strictness import Demands, Verdict
 from registry.tables import URN_UUID
@@ -51,11 +52,8 @@ ENTRY_TYPES = {
 def register(call: Call, peer: Peer, desk: Desk) -> Reply:
     """The one answer to a submission. Raises SoapFault, and nothing else whatever the sender sent."""
     exchange = Exchange.begin(call, peer, desk.clock)
-    try:
-        subject = machine(call, desk.identify(call, peer, exchange.at))
-        if isinstance(subject, Refusal):
-            desk.audit.record(exchange.refused(subject))
-            raise subject.fault
+    with answering(call, exchange, desk):
+        subject = admitted(machine(call, desk.identify(call, peer, exchange.at)), exchange, desk)
         verdict = Verdict(desk.strictness, subject.machine, exchange.transaction, peer.correlation)
         try:
             submission = _read(call, subject, verdict, desk)
@@ -69,25 +67,22 @@ def register(call: Call, peer: Peer, desk: Desk) -> Reply:
             return _failed(call, exchange, subject, errors, desk)
         _record_outcome(exchange, subject, submission, receipt.resent, desk)
         return write_reply(call, queries.write_registry_response(ResponseStatus.SUCCESS, receipt.warnings))
-    except RulesUnknown:
-        record_unanswered(desk, exchange, "RULES_UNKNOWN")
-        raise receiver(call, "No policy is in force") from None
-    except CallerUnknown as unknown:
-        record_unanswered(desk, exchange, str(unknown))
-        raise receiver(call, f"The sender could not be identified; quote {peer.correlation}") from unknown
-    except RecordLost as lost:
-        raise receiver(call, f"The exchange could not be recorded; quote {peer.correlation}") from lost
 
 
-def _read(call: Call, subject: Subject, verdict: Verdict, desk: Desk) -> Submission:
-    """The submission as typed values. Raises XdsFailure with every problem of the first stage that finds any."""
+def submittal_of(call: Call) -> Submittal:
+    """The message's objects as they were sent. Raises XdsFailure with one error per finding of the schema."""
     body = ebrim.repair(call.body)
     if findings := xml.schema("lcm").findings(body):
         errors = [
             XdsError(Code.REGISTRY_METADATA_ERROR, f"{each.path}: {each.message}", each.path) for each in findings
         ]
         raise XdsFailure(tuple(errors))
-    submittal = ebrim.read_submission(body)
+    return ebrim.read_submission(body)
+
+
+def _read(call: Call, subject: Subject, verdict: Verdict, desk: Desk) -> Submission:
+    """The submission as typed values. Raises XdsFailure with every problem of the first stage that finds any."""
+    submittal = submittal_of(call)
     rules.judge(submittal, Demands(ENTRY_TYPES[call.action], desk.value_limit, desk.strictness.codes), verdict)
     if verdict.rejects:
         raise verdict.failure

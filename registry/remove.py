@@ -21,10 +21,10 @@ from ihe import queries, removal
 from ihe.errors import XdsError, XdsFailure
 from ihe.names import Code, ResponseStatus
 from ihe.soap import Call, Reply, write_reply
-from policy.facts import CallerUnknown, Decision, Peer, Reason, Refusal, RulesUnknown, Subject
+from policy.facts import Decision, Peer, Reason, Subject
 from registry.desk import Desk
 from registry.engine import StoreTrouble
-from registry.refusals import administrator, receiver, record_unanswered
+from registry.refusals import administrator, admitted, answering
 from registry.update import failed
 
 log = structlog.get_logger()
@@ -36,20 +36,9 @@ MOST_REMOVED = 5_000
 def remove(call: Call, peer: Peer, desk: Desk) -> Reply:
     """The one answer to a removal. Raises SoapFault, and nothing else whatever the sender sent."""
     exchange = Exchange.begin(call, peer, desk.clock)
-    try:
-        subject = administrator(call, desk.identify(call, peer, exchange.at))
-        if isinstance(subject, Refusal):
-            desk.audit.record(exchange.refused(subject))
-            raise subject.fault
+    with answering(call, exchange, desk):
+        subject = admitted(administrator(call, desk.identify(call, peer, exchange.at)), exchange, desk)
         return _answered(call, exchange, subject, desk)
-    except RulesUnknown:
-        record_unanswered(desk, exchange, "RULES_UNKNOWN")
-        raise receiver(call, "No policy is in force") from None
-    except CallerUnknown as unknown:
-        record_unanswered(desk, exchange, str(unknown))
-        raise receiver(call, f"The sender could not be identified; quote {peer.correlation}") from unknown
-    except RecordLost as lost:
-        raise receiver(call, f"The exchange could not be recorded; quote {peer.correlation}") from lost
 
 
 def _answered(call: Call, exchange: Exchange, subject: Subject, desk: Desk) -> Reply:

@@ -22,19 +22,19 @@ from uuid import uuid4
 import structlog
 
 from audit.event import Exchange, Object, RecordLost
-from ihe import ebrim, queries, updates, xml
+from ihe import queries, updates
 from ihe.errors import XdsError, XdsFailure
-from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, Action, Code, ResponseStatus
+from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, Action, ResponseStatus
 from ihe.soap import Call, Reply, write_reply
 from ihe.submittal import Kind, Submittal
 from ihe.updates import Operations, Update
-from policy.facts import CallerUnknown, Decision, Peer, Reason, Refusal, RulesUnknown, Subject
+from policy.facts import Decision, Peer, Reason, Subject
 from registry.desk import Desk
 from registry.engine import StoreTrouble
 from registry.extra_metadata import without_extra_metadata
 from registry.reach import Touched
-from registry.refusals import administrator, receiver, record_unanswered
-from registry.register import count_refused
+from registry.refusals import administrator, admitted, answering
+from registry.register import count_refused, submittal_of
 from registry.rules_attributes import attributes
 from registry.rules_relations import relations
 from registry.rules_structure import structure
@@ -51,20 +51,9 @@ ENTRY_TYPES = frozenset({STABLE_ENTRY, ON_DEMAND_ENTRY})
 def update(call: Call, peer: Peer, desk: Desk) -> Reply:
     """The one answer to an update, restricted or not. Raises SoapFault, and nothing else whatever the sender sent."""
     exchange = Exchange.begin(call, peer, desk.clock)
-    try:
-        subject = administrator(call, desk.identify(call, peer, exchange.at))
-        if isinstance(subject, Refusal):
-            desk.audit.record(exchange.refused(subject))
-            raise subject.fault
+    with answering(call, exchange, desk):
+        subject = admitted(administrator(call, desk.identify(call, peer, exchange.at)), exchange, desk)
         return _answered(call, exchange, subject, desk)
-    except RulesUnknown:
-        record_unanswered(desk, exchange, "RULES_UNKNOWN")
-        raise receiver(call, "No policy is in force") from None
-    except CallerUnknown as unknown:
-        record_unanswered(desk, exchange, str(unknown))
-        raise receiver(call, f"The sender could not be identified; quote {peer.correlation}") from unknown
-    except RecordLost as lost:
-        raise receiver(call, f"The exchange could not be recorded; quote {peer.correlation}") from lost
 
 
 def _answered(call: Call, exchange: Exchange, subject: Subject, desk: Desk) -> Reply:
@@ -93,13 +82,7 @@ def _answered(call: Call, exchange: Exchange, subject: Subject, desk: Desk) -> R
 
 def _read(call: Call, verdict: Verdict, restricted: bool, desk: Desk) -> Update:
     """The update as typed values. Raises XdsFailure with every problem of the first stage that finds any."""
-    body = ebrim.repair(call.body)
-    if findings := xml.schema("lcm").findings(body):
-        errors = [
-            XdsError(Code.REGISTRY_METADATA_ERROR, f"{each.path}: {each.message}", each.path) for each in findings
-        ]
-        raise XdsFailure(tuple(errors))
-    submittal = ebrim.read_submission(body)
+    submittal = submittal_of(call)
     demands = Demands(ENTRY_TYPES, desk.value_limit, desk.strictness.codes)
     asked = judge_update(submittal, restricted, desk.home, demands, verdict)
     if verdict.rejects:
