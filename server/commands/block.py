@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from server.commands.hand import by_hand, opened
 from server.commands.terminal import (
     DEFAULT_CONFIG,
     MISTAKEN,
@@ -194,53 +195,22 @@ class _Desk:
             stop(f"the block is not lifted: {trouble}")
 
     def _event(self, kind: Kind, block: Block, by: str, reason: str, repository: str) -> Event:
-        from audit.event import Event, Object
+        from audit.event import Object
         from policy.blocks import REASON_OF
         from policy.facts import Decision
 
         decision = Decision(False, REASON_OF[block.kind], source=block.source, block=block.block_id)
-        return Event(
-            kind=kind,
-            transaction="",
-            at=self.clock.now(),
-            wall=self.clock.wall(),
-            simulated=self.clock.simulated,
-            correlation=secrets.token_hex(16),
-            message_id="",
-            listener="",
-            address="",
-            certificate="",
-            patient_id=block.patient_id,
-            reason=REASON_OF[block.kind].value,
-            objects=tuple(Object(decision, "", repository, each) for each in sorted(block.documents) or ("",)),
-            note=f"{block.kind.value} by {by}" + (f": {reason}" if reason else ""),
-        )
+        bare = by_hand(self.clock, kind, block.patient_id, block.kind.value, by, reason)
+        objects = tuple(Object(decision, "", repository, each) for each in sorted(block.documents) or ("",))
+        return replace(bare, reason=REASON_OF[block.kind].value, objects=objects)
 
 
 @contextmanager
 def _open(settings: Config) -> Iterator[_Desk]:
-    from audit.event import RecordLost
-    from audit.spool import Spool
     from registry.blocks import BlockBook
-    from registry.engine import DatabaseMissing, open_database
-    from registry.migrations import check
-    from server.clock import ClockUnreadable, open_clock
-    from server.config import MIB
 
-    try:
-        database = open_database(settings.database_url)
-        try:
-            check(database)
-            clock = open_clock(settings)
-            trail = Spool(settings.audit_folder, "cli", clock=clock, reserve=settings.audit.reserve_mib * MIB)
-            try:
-                yield _Desk(BlockBook(database), clock, trail)
-            finally:
-                trail.close()
-        finally:
-            database.close()
-    except (DatabaseMissing, RecordLost, ClockUnreadable) as trouble:
-        stop(str(trouble))
+    with opened(settings) as (database, clock, trail):
+        yield _Desk(BlockBook(database), clock, trail)
 
 
 def _opened_by(block: Block) -> str:

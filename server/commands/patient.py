@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from server.commands.hand import by_hand, opened
 from server.commands.terminal import (
     DEFAULT_CONFIG,
     MISTAKEN,
@@ -231,47 +231,13 @@ class _Desk:
 
     def event(self, kind: Kind, survivor: str, subsumed: str, by: str, reason: str) -> Event:
         """What the trail is told; about both numbers."""
-        from audit.event import Event
-
-        return Event(
-            kind=kind,
-            transaction="",
-            at=self.clock.now(),
-            wall=self.clock.wall(),
-            simulated=self.clock.simulated,
-            correlation=secrets.token_hex(16),
-            message_id="",
-            listener="",
-            address="",
-            certificate="",
-            patient_id=survivor,
-            patients=(subsumed,),
-            note=f"{kind.value} by {by}" + (f": {reason}" if reason else ""),
-        )
+        return replace(by_hand(self.clock, kind, survivor, kind.value, by, reason), patients=(subsumed,))
 
 
 @contextmanager
 def _open(settings: Config) -> Iterator[_Desk]:
-    from audit.event import RecordLost
-    from audit.spool import Spool
     from registry.blocks import BlockBook
-    from registry.engine import DatabaseMissing, open_database
-    from registry.migrations import check
     from registry.people import PatientBook
-    from server.clock import ClockUnreadable, open_clock
-    from server.config import MIB
 
-    try:
-        database = open_database(settings.database_url)
-        try:
-            check(database)
-            clock = open_clock(settings)
-            trail = Spool(settings.audit_folder, "cli", clock=clock, reserve=settings.audit.reserve_mib * MIB)
-            try:
-                yield _Desk(PatientBook(database), BlockBook(database), clock, trail)
-            finally:
-                trail.close()
-        finally:
-            database.close()
-    except (DatabaseMissing, RecordLost, ClockUnreadable) as trouble:
-        stop(str(trouble))
+    with opened(settings) as (database, clock, trail):
+        yield _Desk(PatientBook(database), BlockBook(database), clock, trail)
