@@ -21,7 +21,7 @@ from bench.writers import Writer
 
 CONFORMANCE = Path(__file__).resolve().parent.parent / "docs" / "examples" / "conformance"
 WRITERS = 4
-SMOKE, FULL = (60, 110.0), (1000, 600.0)
+SMOKE, FULL = (60, 90.0), (1000, 600.0)
 """Kills, and the seconds after which no further one is made."""
 SEED = 20210215
 

@@ -129,7 +129,7 @@ def _until(node: Node, writers: list[Writer], acknowledged: int) -> int:
     threads.append(threading.Thread(target=_ask, args=(node.url, writers, stopping, asked)))
     for thread in threads:
         thread.start()
-    # A node that refuses everything would be asked for ever; whoever looks at the scene sees that too little came of it.
+    # A node that refuses everything would be asked for ever; the scene then shows that too little came of it.
     deadline = time.monotonic() + 30 + acknowledged / 4
     while sum(each.acknowledged for one in writers for each in one.attempts) < acknowledged:
         if time.monotonic() > deadline:
