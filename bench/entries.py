@@ -31,13 +31,13 @@ from sqlalchemy.schema import CreateTable
 from bench.place import OUS, people
 from bench.progress import bar
 from ihe import ebrim, xml
-from registry import tables
-from registry.bodies import Bodies
-from registry.engine import open_database
+from registry.database import tables
+from registry.database.bodies import Bodies
+from registry.database.engine import open_database
+from registry.database.rows import microseconds
+from registry.database.tables import patient_key, uid_hash
 from registry.migrations import SCHEMA_VERSION, migrate
-from registry.rows import microseconds
 from registry.store import Store
-from registry.tables import patient_key, uid_hash
 from simulators.papers import PILOT, paper
 from simulators.people import PEOPLE, Person
 from simulators.source import submission

@@ -15,7 +15,7 @@ from bench.place import OUS
 from bench.progress import bar
 from ihe import ebrim, xml
 from ihe.metadata import DocumentEntry, Submission
-from registry.engine import open_database
+from registry.database.engine import open_database
 from registry.store import Store
 from simulators.papers import paper
 from simulators.people import PEOPLE, Person

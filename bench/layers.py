@@ -49,7 +49,7 @@ LAYERS = (
         "registry.query.sift_documents", "registry.query.outlook", "registry.query.refusal",
     )),
     ("render: fill the holes", ("registry.store.Store.render",)),
-    ("inflate the bodies", ("registry.bodies.Bodies.inflate",)),
+    ("inflate the bodies", ("registry.database.bodies.Bodies.inflate",)),
     ("audit: the event as a line", ("audit.spool.wire.write",)),
     ("audit: chain, queue, write", ("audit.spool.Spool.record",)),
     ("audit: fdatasync", ("audit.spool.os.fdatasync",)),
@@ -62,8 +62,8 @@ LAYERS = (
     ("rules that the message can tell", ("registry.register.rules.judge",)),
     ("typed metadata and canonical bodies", ("registry.register.ebrim.metadata",)),
     ("store: wait for the writing thread", ("registry.store.Store.register",)),
-    ("store: the transaction in the writing thread", ("registry.writing.Registration.run",)),
-    ("store: deflate the bodies", ("registry.bodies.Bodies.deflate",)),
+    ("store: the transaction in the writing thread", ("registry.changes.writing.Registration.run",)),
+    ("store: deflate the bodies", ("registry.database.bodies.Bodies.deflate",)),
     ("spyne, and what is left of the transaction", ()),
 )  # fmt: skip
 REST = LAYERS[-1][0]

@@ -24,8 +24,8 @@ from policy.facts import Channel, Decision, DocumentKey, Peer, Reason
 from policy.subject import IssuerProfile
 from registry.bindings import Bindings
 from registry.blocks import BlockBook
+from registry.database.engine import open_database
 from registry.desk import Desk as RegistryDesk
-from registry.engine import open_database
 from registry.migrations import migrate
 from registry.query import answer_query
 from registry.register import register

@@ -19,11 +19,11 @@ from bench.report import Report
 from bench.sides import Side, alternate, percentiles, ratios
 from bench.stored import Engine, engines
 from ihe.names import Status
-from registry.engine import open_database
-from registry.find import FindStatements
-from registry.stored_queries import FindDocuments
-from registry.tables import patient_key
-from registry.vocabulary import Vocabulary
+from registry.database.engine import open_database
+from registry.database.tables import patient_key
+from registry.database.vocabulary import Vocabulary
+from registry.queries.find import FindStatements
+from registry.queries.stored_queries import FindDocuments
 from simulators.people import Person
 
 EACH = 20

@@ -27,8 +27,8 @@ from bench.place import OUS, REGISTRY, SIMPLE, Place, people
 from bench.report import Report
 from bench.stored import Engine, engines
 from ihe.names import ResponseStatus
-from registry import tables
-from registry.tables import patient_key
+from registry.database import tables
+from registry.database.tables import patient_key
 from simulators.papers import PILOT, paper
 from simulators.source import envelope, submission
 

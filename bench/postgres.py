@@ -15,8 +15,8 @@ from sqlalchemy.engine import URL, make_url
 
 from bench import entries
 from bench.progress import bar
-from registry import tables
-from registry.engine import open_database
+from registry.database import tables
+from registry.database.engine import open_database
 from registry.migrations import migrate
 
 _SETTINGS = """

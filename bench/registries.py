@@ -19,12 +19,12 @@ from ihe.names import Action, ResponseStatus
 from ihe.soap import Call, Packaging
 from policy.facts import Channel, Peer, Subject
 from registry.blocks import BlockBook
+from registry.database.engine import Database, open_database
 from registry.desk import Desk as RegistryDesk
-from registry.engine import Database, open_database
 from registry.migrations import migrate
+from registry.queries.understanding import Across
 from registry.register import register
 from registry.store import Store
-from registry.understanding import Across
 from repository_proxy.desk import Desk as ProxyDesk
 from repository_proxy.repositories import Hospital, Routes
 from repository_proxy.upstream import Upstream, open_upstreams

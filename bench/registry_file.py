@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.writers import Attempt
 from ihe.names import Status
-from registry.tables import STATUS_NUMBER, uid_hash
+from registry.database.tables import STATUS_NUMBER, uid_hash
 
 
 @dataclass

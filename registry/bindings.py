@@ -11,10 +11,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from registry.engine import Database
-from registry.rows import microseconds
-from registry.statements import insert_new
-from registry.tables import binding
+from registry.database.engine import Database
+from registry.database.rows import microseconds
+from registry.database.statements import insert_new
+from registry.database.tables import binding
 
 _BOUND = sa.select(binding.c.certificate).where(binding.c.assertion == sa.bindparam("assertion"))
 

@@ -17,12 +17,12 @@ from sqlalchemy.engine import Connection
 
 from policy.blocks import Block, BlockKind, Setter
 from policy.facts import Basis, BlocksUnavailable
-from registry.engine import Database, StoreTrouble, Undone
+from registry.database.engine import Database, StoreTrouble, Undone
+from registry.database.rows import instant, microseconds
+from registry.database.statements import Prepared
+from registry.database.tables import block, block_history, block_journal, document, patient, patient_key
 from registry.lineage import relatives
-from registry.patients import identity_set, is_known
-from registry.rows import instant, microseconds
-from registry.statements import Prepared
-from registry.tables import block, block_history, block_journal, document, patient, patient_key
+from registry.people.identities import identity_set, is_known
 
 _PERSON = (
     sa.select(patient.c.survivor_key)

@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 from audit.event import Recorder
 from policy.facts import Blocks, Clock, Identify, Rules
+from registry.queries.understanding import Across
+from registry.rules.strictness import STRICT, Strictness
 from registry.store import Store
-from registry.strictness import STRICT, Strictness
-from registry.understanding import Across
 
 
 @dataclass(frozen=True, slots=True)

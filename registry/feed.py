@@ -7,7 +7,7 @@ that it is on disk; any other means that nothing was changed. In order:
 2. read          ihe/hl7v3.py or ihe/hl7v2.py: a negative answer that says where
 3. domain        identifiers of other domains are passed over; what is left is judged as a patient's number
 4. intent        recorded before anything is written; no record, no change
-5. store         one transaction (registry/people.py)
+5. store         one transaction (registry/people/book.py)
 6. outcome       recorded if it can be; what is committed is never called a failure
 
 Source: ITI TF-2 3.8, 3.44.
@@ -28,9 +28,9 @@ from ihe.errors import FaultCode, SoapFault, Subcode, XdsFailure, clip
 from ihe.soap import Call, Reply, write_reply
 from policy.facts import Clock, Identify, Peer, Reason, Refusal, Rules, RulesUnknown, Subject
 from policy.numbers import PatientId, is_patient
-from registry.engine import StoreTrouble
-from registry.merges import MergeRefused, Obstacle
-from registry.people import PatientBook
+from registry.database.engine import StoreTrouble
+from registry.people.book import PatientBook
+from registry.people.merges import MergeRefused, Obstacle
 from registry.refusals import admitted, answering, machine, record_unanswered
 
 log = structlog.get_logger()

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ihe.names import AssociationType
-from registry.rows import AnyRow
-from registry.tables import ASSOCIATION_NUMBER, association, document
+from registry.database.rows import AnyRow
+from registry.database.tables import ASSOCIATION_NUMBER, association, document
 
 REPLACING = (ASSOCIATION_NUMBER[AssociationType.RPLC], ASSOCIATION_NUMBER[AssociationType.XFRM_RPLC])
 _MEMBER = ASSOCIATION_NUMBER[AssociationType.HAS_MEMBER]

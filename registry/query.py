@@ -33,14 +33,14 @@ from policy.agreements import Policy
 from policy.decide import Situation, malformed, outlook, refusal
 from policy.facts import BlocksUnavailable, Decision, Peer, Reason, Subject
 from policy.rows import RANK
+from registry.database.engine import StoreTrouble
 from registry.desk import Desk
-from registry.engine import StoreTrouble
-from registry.gathered import Chosen, Gathered
+from registry.queries.gathered import Chosen, Gathered
+from registry.queries.sifting import Sifted, patients_of, sift, sift_documents
+from registry.queries.stored_queries import AcrossPatients, ById, FindDocuments, GetDocuments, OfOnePatient, StoredQuery
+from registry.queries.understanding import understand
 from registry.refusals import admitted, answering, receiver
-from registry.sifting import Sifted, patients_of, sift, sift_documents
 from registry.store import Found
-from registry.stored_queries import AcrossPatients, ById, FindDocuments, GetDocuments, OfOnePatient, StoredQuery
-from registry.understanding import understand
 
 log = structlog.get_logger()
 

@@ -14,11 +14,11 @@ from sqlalchemy.engine import Connection
 
 from audit.event import Event, Kind, Recorder
 from policy.facts import Clock
-from registry.engine import Database
-from registry.merges import Change, history
-from registry.patients import is_known
-from registry.rows import microseconds
-from registry.tables import REMOVED, ObjectKind, object_dir, uid_claim, uid_hash, uuid_bytes
+from registry.database.engine import Database
+from registry.database.rows import microseconds
+from registry.database.tables import REMOVED, ObjectKind, object_dir, uid_claim, uid_hash, uuid_bytes
+from registry.people.identities import is_known
+from registry.people.merges import Change, history
 
 COMMITTED = "found in the registry after a crash"
 NOT_COMMITTED = "not in the registry after a crash; the sender got no answer"

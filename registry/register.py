@@ -31,14 +31,14 @@ from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, Action, Code, ResponseStatu
 from ihe.soap import Call, Reply, write_reply
 from ihe.submittal import Submittal
 from policy.facts import Decision, Peer, Reason, Subject
-from registry import rules
+from registry.database.engine import StoreTrouble
+from registry.database.tables import URN_UUID
 from registry.desk import Desk
-from registry.engine import StoreTrouble
-from registry.extra_metadata import without_extra_metadata
 from registry.refusals import admitted, answering, machine
-from registry.rules_table import OWN_REPOSITORY, Violation
-from registry.strictness import Demands, Verdict
-from registry.tables import URN_UUID
+from registry.rules import judge as rules
+from registry.rules.extra_metadata import without_extra_metadata
+from registry.rules.strictness import Demands, Verdict
+from registry.rules.table import OWN_REPOSITORY, Violation
 
 log = structlog.get_logger()
 

@@ -22,8 +22,8 @@ from ihe.errors import XdsError, XdsFailure
 from ihe.names import Code, ResponseStatus
 from ihe.soap import Call, Reply, write_reply
 from policy.facts import Decision, Peer, Reason, Subject
+from registry.database.engine import StoreTrouble
 from registry.desk import Desk
-from registry.engine import StoreTrouble
 from registry.refusals import administrator, admitted, answering
 from registry.update import failed
 

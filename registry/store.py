@@ -16,23 +16,25 @@ from ihe.metadata import Head, Submission
 from ihe.names import Code
 from ihe.updates import Update
 from policy.facts import BlocksUnavailable, DocumentKey, EntryFacts
-from registry import findings, merges, patients
-from registry.bodies import Bodies, BodyLost
-from registry.claims import Resent
-from registry.containers import Container, Link
-from registry.engine import Database, StoreTrouble
-from registry.gathered import Gathered
-from registry.patients import ANYBODY
-from registry.reach import Reach, Touched, touched
-from registry.reading import Found, Hits, Known, Reader
-from registry.relations import Related, Relations, Scope
-from registry.removal import Removal
-from registry.revision import Revision
-from registry.stored_queries import FindDocuments, GetDocuments
-from registry.strictness import Verdict
-from registry.tables import IMPOSSIBLE_KEY, ObjectKind, patient_key
-from registry.vocabulary import Vocabulary
-from registry.writing import Registration
+from registry.changes.claims import Resent
+from registry.changes.reach import Reach, Touched, touched
+from registry.changes.removal import Removal
+from registry.changes.revision import Revision
+from registry.changes.writing import Registration
+from registry.database.bodies import Bodies, BodyLost
+from registry.database.engine import Database, StoreTrouble
+from registry.database.tables import IMPOSSIBLE_KEY, ObjectKind, patient_key
+from registry.database.vocabulary import Vocabulary
+from registry.people import identities as patients
+from registry.people import merges
+from registry.people.identities import ANYBODY
+from registry.queries.containers import Container, Link
+from registry.queries.gathered import Gathered
+from registry.queries.reading import Found, Hits, Known, Reader
+from registry.queries.relations import Related, Relations, Scope
+from registry.queries.stored_queries import FindDocuments, GetDocuments
+from registry.rules import findings
+from registry.rules.strictness import Verdict
 
 __all__ = ["Found", "Hits", "Receipt", "Store"]
 
@@ -129,7 +131,7 @@ class Store:
             return touched(connection, Reach(by, frozenset(repositories), self._vocabulary), ids)
 
     def count(self, verdict: Verdict, now: datetime) -> None:
-        """Counts what a refused message broke (registry.findings). Raises StoreTrouble."""
+        """Counts what a refused message broke (registry.rules.findings). Raises StoreTrouble."""
         self._database.write(lambda connection: findings.count(connection, verdict, now))
 
     # ITI-18 ----------------------------------------------------------------------------------------------------------
@@ -255,6 +257,6 @@ class Store:
     def merge(self, survivor: str, subsumed: str, by: str, now: datetime) -> None:
         """Makes two identifiers one person, shown as `survivor`, known or not; documents stay where they are.
 
-        Raises: merges.MergeRefused; StoreTrouble. What else there is to merging is registry.people's.
+        Raises: merges.MergeRefused; StoreTrouble. What else there is to merging is registry.people.book's.
         """
         self._database.write(lambda connection: merges.merge(connection, survivor, subsumed, by, now, ahead=True))

@@ -29,18 +29,18 @@ from ihe.soap import Call, Reply, write_reply
 from ihe.submittal import Kind, Submittal
 from ihe.updates import Operations, Update
 from policy.facts import Decision, Peer, Reason, Subject
+from registry.changes.reach import Touched
+from registry.database.engine import StoreTrouble
+from registry.database.tables import URN_UUID
 from registry.desk import Desk
-from registry.engine import StoreTrouble
-from registry.extra_metadata import without_extra_metadata
-from registry.reach import Touched
 from registry.refusals import administrator, admitted, answering
 from registry.register import count_refused, submittal_of
-from registry.rules_attributes import attributes
-from registry.rules_relations import relations
-from registry.rules_structure import structure
-from registry.rules_update import update_operations
-from registry.strictness import Demands, Verdict
-from registry.tables import URN_UUID
+from registry.rules.attributes import attributes
+from registry.rules.extra_metadata import without_extra_metadata
+from registry.rules.relations import relations
+from registry.rules.strictness import Demands, Verdict
+from registry.rules.structure import structure
+from registry.rules.update import update_operations
 
 log = structlog.get_logger()
 

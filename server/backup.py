@@ -25,9 +25,10 @@ from typing import Any
 from audit.copies import copy_trail
 from audit.event import Event, Kind
 from audit.search import Finding, since, verify
-from registry import recovery, snapshots
-from registry.engine import Database, open_database
-from registry.snapshots import Saved
+from registry import recovery
+from registry.database import snapshots
+from registry.database.engine import Database, open_database
+from registry.database.snapshots import Saved
 from server.check import PolicyUnreadable, policy_texts
 from server.clock import FILE as CLOCK
 from server.config import Config

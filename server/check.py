@@ -166,7 +166,7 @@ def _folders(config: Config) -> Iterator[Found]:
 
 
 def _database(config: Config) -> Iterator[Found]:
-    from registry.engine import DatabaseMissing, open_database
+    from registry.database.engine import DatabaseMissing, open_database
     from registry.migrations import check
 
     try:
@@ -183,7 +183,7 @@ def _database(config: Config) -> Iterator[Found]:
 
 
 def _codes(config: Config) -> Iterator[Found]:
-    from registry import codes
+    from registry.rules import codes
 
     if config.validation.codes is None:
         return

@@ -26,7 +26,7 @@ from pydantic import (
 from ihe.hl7v2 import CHARSETS
 from policy.facts import Channel
 from policy.numbers import organisation_fault
-from registry.understanding import Across
+from registry.queries.understanding import Across
 from repository_proxy.repositories import is_loopback
 
 MIB = 1024 * 1024

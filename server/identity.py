@@ -21,7 +21,7 @@ from ihe.soap import SECURITY_REFUSED, Call
 from policy import subject as profile
 from policy.facts import CallerUnknown, Channel, Peer, Reason, Refusal, Rules, Subject
 from policy.subject import AdmissionRules, Defaults, IssuerProfile
-from registry.engine import StoreTrouble
+from registry.database.engine import StoreTrouble
 
 MOST_TOKENS = 10_000
 """Verified assertions kept per worker, some 5 KiB each: every clinician of a region at work, in 50 MiB at most."""

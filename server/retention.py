@@ -16,8 +16,8 @@ from audit.event import Recorder, RecordLost
 from audit.retention import Cut
 from audit.segment import Broken
 from policy.facts import Clock
-from registry import tombstones
-from registry.engine import Database
+from registry.changes import tombstones
+from registry.database.engine import Database
 from server.config import Config
 
 log = structlog.get_logger()

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from ihe.errors import clip
-from registry.strictness import level_fault
+from registry.rules.strictness import level_fault
 from server import config
 from server.config import (
     Config,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from registry import codes
-from registry.strictness import Level, Strictness
+from registry.rules import codes
+from registry.rules.strictness import Level, Strictness
 from server.config import ValidationSection
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from registry.engine import StoreTrouble
+from registry.database.engine import StoreTrouble
 
 log = structlog.get_logger()
 

@@ -19,16 +19,16 @@ from policy.subject import IssuerProfile
 from registry import migrations, recovery
 from registry.bindings import Bindings
 from registry.blocks import BlockBook
+from registry.database.engine import open_database
 from registry.desk import Desk as RegistryDesk
-from registry.engine import open_database
 from registry.feed import Domain, FeedDesk, feed, take_message
-from registry.patients import Admission
-from registry.people import PatientBook
+from registry.people.book import PatientBook
+from registry.people.identities import Admission
+from registry.queries.understanding import Across
 from registry.query import answer_query
 from registry.register import register
 from registry.remove import remove
 from registry.store import Store
-from registry.understanding import Across
 from registry.update import update
 from repository_proxy.desk import Desk as ProxyDesk
 from repository_proxy.desk import Limits as RetrieveLimits

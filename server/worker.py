@@ -19,7 +19,7 @@ import uvloop
 
 from audit.event import RecordLost
 from policy.reading import PolicyRefused
-from registry.engine import DatabaseMissing, StoreTrouble
+from registry.database.engine import DatabaseMissing, StoreTrouble
 from server.clock import ClockUnreadable
 from server.config import Config
 from server.log import configure

@@ -15,9 +15,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
-from registry import tables
-from registry.engine import Database, open_database
-from registry.layout import distribute, partition
+from registry.database import tables
+from registry.database.engine import Database, open_database
+from registry.database.layout import distribute, partition
 from registry.migrations import migrate
 
 

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from policy.reading import read
-from registry.engine import open_database
+from registry.database.engine import open_database
 from registry.migrations import migrate
 from registry.store import Store
 from server.check import policy_texts

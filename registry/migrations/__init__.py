@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from registry.engine import Database, DatabaseMissing, StoreTrouble
-from registry.tables import schema_version
+from registry.database.engine import Database, DatabaseMissing, StoreTrouble
+from registry.database.tables import schema_version
 
 # alembic is imported where it is used: a node only checks, and would start a fifth of a second later.
 if TYPE_CHECKING:

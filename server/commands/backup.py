@@ -21,8 +21,8 @@ def backup(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Save database, audit trail, policy and configuration of a node, which may go on serving."""
-    from registry.engine import DatabaseMissing, StoreTrouble
-    from registry.snapshots import SnapshotBroken
+    from registry.database.engine import DatabaseMissing, StoreTrouble
+    from registry.database.snapshots import SnapshotBroken
     from server.backup import BackupRefused, make
     from server.clock import RealClock
 
@@ -46,8 +46,8 @@ def restore(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Put a backup back into the empty place that the configuration names; without one, begin with the backup's own."""
-    from registry.engine import DatabaseMissing, StoreTrouble
-    from registry.snapshots import SnapshotBroken
+    from registry.database.engine import DatabaseMissing, StoreTrouble
+    from registry.database.snapshots import SnapshotBroken
     from server.backup import BackupRefused, put_back, read, unpack_configuration
 
     try:
@@ -73,7 +73,7 @@ def retention(
     from audit.event import RecordLost
     from audit.segment import Broken
     from audit.spool import Spool
-    from registry.engine import DatabaseMissing, StoreTrouble, open_database
+    from registry.database.engine import DatabaseMissing, StoreTrouble, open_database
     from registry.migrations import check
     from server.clock import ClockUnreadable, open_clock
     from server.config import MIB

@@ -162,7 +162,7 @@ class _Desk:
         """What protects the patient comes first: a block holds even if the trail then turns out to be full."""
         from audit.event import Kind, RecordLost
         from registry.blocks import BlockRefused
-        from registry.engine import StoreTrouble
+        from registry.database.engine import StoreTrouble
 
         try:
             self.book.set_block(new, by, self.clock.now())
@@ -177,7 +177,7 @@ class _Desk:
         from audit.event import Kind, RecordLost
         from policy.facts import BlocksUnavailable
         from registry.blocks import BlockRefused
-        from registry.engine import StoreTrouble
+        from registry.database.engine import StoreTrouble
 
         now = self.clock.now()
         try:

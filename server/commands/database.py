@@ -11,7 +11,7 @@ import typer
 from server.commands.terminal import DEFAULT_CONFIG, ConfigFile, config_of, console, stop
 
 if TYPE_CHECKING:
-    from registry.engine import Database
+    from registry.database.engine import Database
     from server.config import Config
 
 app = typer.Typer(no_args_is_help=True, help="Lay the registry's tables out in partitions, or over a Citus.")
@@ -23,8 +23,8 @@ def partition(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Put the patients' rows into hash partitions; nodes on this database answer that it is busy meanwhile."""
-    from registry.layout import LayoutRefused
-    from registry.layout import partition as lay_out
+    from registry.database.layout import LayoutRefused
+    from registry.database.layout import partition as lay_out
 
     with _opened(config_of(config)) as database:
         try:
@@ -39,8 +39,8 @@ def partition(
 @app.command("distribute")
 def distribute(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Spread the tables over the servers of a Citus. Once, on its coordinator, with all nodes stopped."""
-    from registry.layout import LayoutRefused
-    from registry.layout import distribute as spread
+    from registry.database.layout import LayoutRefused
+    from registry.database.layout import distribute as spread
 
     with _opened(config_of(config)) as database:
         try:
@@ -53,7 +53,7 @@ def distribute(config: ConfigFile = DEFAULT_CONFIG) -> None:
 @contextmanager
 def _opened(settings: Config) -> Iterator[Database]:
     """The database, its tables checked; what is wrong with it ends the command."""
-    from registry.engine import DatabaseMissing, StoreTrouble, open_database
+    from registry.database.engine import DatabaseMissing, StoreTrouble, open_database
     from registry.migrations import check
 
     try:

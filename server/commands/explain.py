@@ -11,7 +11,7 @@ import typer
 from server.commands.terminal import MISTAKEN, REFUSED, config_of, console, stop
 
 if TYPE_CHECKING:
-    from registry.explain_found import Given, Outcome
+    from registry.explain.found import Given, Outcome
 
 Files = Annotated[list[Path] | None, typer.Argument(help="Messages as they are sent; - reads standard input.")]
 As = Annotated[str, typer.Option("--as", help="Transaction the messages are meant to be, such as ITI-42.")]
@@ -61,9 +61,9 @@ def explain(
 
 def _given(as_: str, config: Path | None, sender: str, show_patients: bool) -> Given:
     """What the command line says about the messages; a mistake in it ends the command."""
-    from registry.codes import CodesRefused
-    from registry.explain_found import Given
-    from registry.explain_recognition import transaction
+    from registry.explain.found import Given
+    from registry.explain.recognition import transaction
+    from registry.rules.codes import CodesRefused
     from server.strictness import strictness_of
 
     action = transaction(as_) if as_ else None
@@ -95,8 +95,8 @@ def _given(as_: str, config: Path | None, sender: str, show_patients: bool) -> G
 def _explained(file: Path, given: Given, as_json: bool, another: bool) -> int:
     """Explains one file. Returns the exit status it asks for."""
     from ihe.errors import clip
-    from registry.explain import explain as explained
-    from registry.explain_reading import LARGEST
+    from registry.explain.explanation import explain as explained
+    from registry.explain.reading import LARGEST
     from server.commands import explain_view
 
     try:
@@ -117,6 +117,6 @@ def _explained(file: Path, given: Given, as_json: bool, another: bool) -> int:
 
 
 def _status(outcome: Outcome) -> int:
-    from registry.explain_found import Outcome
+    from registry.explain.found import Outcome
 
     return {Outcome.ACCEPTED: 0, Outcome.REFUSED: REFUSED, Outcome.UNREADABLE: MISTAKEN}[outcome]

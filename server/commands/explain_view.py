@@ -13,7 +13,7 @@ from rich.text import Text
 from server.commands.terminal import MISTAKEN, console, stop, table
 
 if TYPE_CHECKING:
-    from registry.explain_found import Explanation, Fix, Problem
+    from registry.explain.found import Explanation, Fix, Problem
 
 _TOKEN = re.compile(r"<[^<>]*>|[^<>]+")
 _NARROW = 100
@@ -118,7 +118,7 @@ def show_json(name: str, found: Explanation) -> None:
 
 def show_rules(as_json: bool) -> None:
     """Every rule: its id, whether its level can be set, where it stands and what it demands."""
-    from registry.explain_rules import described_rules
+    from registry.explain.rules import described_rules
 
     if as_json:
         for rule in described_rules().values():
@@ -132,7 +132,7 @@ def show_rules(as_json: bool) -> None:
 
 def show_rule(rule_id: str, as_json: bool) -> None:
     """One rule with a message that breaks it and one that keeps it. Ends the command if there is no such rule."""
-    from registry.explain_rules import described_rules, sample_of
+    from registry.explain.rules import described_rules, sample_of
 
     rules = described_rules()
     rule = rules.get(rule_id)
@@ -164,7 +164,7 @@ def show_rule(rule_id: str, as_json: bool) -> None:
 
 def _samples(rule_id: str) -> None:
     """Where the message that breaks the rule differs from the one that keeps it."""
-    from registry.explain_rules import sample_of
+    from registry.explain.rules import sample_of
 
     found = sample_of(rule_id)
     if found is None:

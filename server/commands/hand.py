@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from audit.event import Event, Kind
     from audit.spool import Spool
     from policy.facts import Clock
-    from registry.engine import Database
+    from registry.database.engine import Database
     from server.config import Config
 
 
@@ -25,7 +25,7 @@ def opened(settings: Config) -> Iterator[tuple[Database, Clock, Spool]]:
     """
     from audit.event import RecordLost
     from audit.spool import Spool
-    from registry.engine import DatabaseMissing, open_database
+    from registry.database.engine import DatabaseMissing, open_database
     from registry.migrations import check
     from server.clock import ClockUnreadable, open_clock
     from server.config import MIB

@@ -101,8 +101,8 @@ def _share(text: str) -> tuple[int, int]:
 def _desk(settings: Config, identity: str, trail: str) -> Iterator[Desk]:
     """The desk of a node that listens nowhere, at which this machine sends."""
     from audit.event import RecordLost
-    from registry.codes import CodesRefused
-    from registry.engine import DatabaseMissing, StoreTrouble
+    from registry.database.engine import DatabaseMissing, StoreTrouble
+    from registry.rules.codes import CodesRefused
     from server.certificates import CertificateTrouble
     from server.clock import ClockUnreadable
     from server.load import as_sender

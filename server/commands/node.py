@@ -62,8 +62,8 @@ def migrate(
     ] = 0,
 ) -> None:
     """Bring the registry's tables to this version; on a new node, create folders and database."""
-    from registry.engine import DatabaseMissing, StoreTrouble, open_database
-    from registry.layout import LayoutRefused, partition
+    from registry.database.engine import DatabaseMissing, StoreTrouble, open_database
+    from registry.database.layout import LayoutRefused, partition
     from registry.migrations import migrate as bring_forward
 
     settings = config_of(config)

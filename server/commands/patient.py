@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from audit.spool import Spool
     from policy.facts import Clock
     from registry.blocks import BlockBook
-    from registry.merges import Line, Separation
-    from registry.people import PatientBook, Person
+    from registry.people.book import PatientBook, Person
+    from registry.people.merges import Line, Separation
     from server.config import Config
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def show(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Show every number of the person, what made them one, and the whole history."""
-    from registry.engine import StoreTrouble
+    from registry.database.engine import StoreTrouble
 
     with _open(config_of(config)) as desk:
         try:
@@ -206,7 +206,7 @@ class _Desk:
 
     def survivor(self, patient_id: str) -> str:
         """Under whom this number lives on; ends the command where the registry cannot tell."""
-        from registry.engine import StoreTrouble
+        from registry.database.engine import StoreTrouble
 
         try:
             return self.book.of(patient_id).survivor
@@ -216,8 +216,8 @@ class _Desk:
     def change(self, event: Event, work: Callable[[], T], done: str) -> T:
         """Does it once it is recorded: who is whose patient changes with it, so that nothing may be without a line."""
         from audit.event import Kind, RecordLost
-        from registry.engine import StoreTrouble
-        from registry.merges import MergeRefused
+        from registry.database.engine import StoreTrouble
+        from registry.people.merges import MergeRefused
 
         try:
             self._trail.record(event)
@@ -237,7 +237,7 @@ class _Desk:
 @contextmanager
 def _open(settings: Config) -> Iterator[_Desk]:
     from registry.blocks import BlockBook
-    from registry.people import PatientBook
+    from registry.people.book import PatientBook
 
     with opened(settings) as (database, clock, trail):
         yield _Desk(PatientBook(database), BlockBook(database), clock, trail)

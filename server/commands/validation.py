@@ -12,8 +12,8 @@ import typer
 from server.commands.terminal import DEFAULT_CONFIG, ConfigFile, config_of, console, moment, shown, stop, table
 
 if TYPE_CHECKING:
-    from registry.findings import Finding
-    from registry.strictness import Strictness
+    from registry.rules.findings import Finding
+    from registry.rules.strictness import Strictness
     from server.config import Config
 
 app = typer.Typer(no_args_is_help=True, help="Look at how senders keep the rules.")
@@ -27,7 +27,7 @@ def report(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Show which senders would be refused if a rule were raised to reject."""
-    from registry.codes import CodesRefused
+    from registry.rules.codes import CodesRefused
     from server.strictness import strictness_of
 
     first = moment(since).date() if since else date.min
@@ -52,8 +52,8 @@ def report(
 def _read(settings: Config, first: date) -> tuple[Finding, ...]:
     """What was counted; what is wrong with the database ends the command."""
     from registry import migrations
-    from registry.engine import DatabaseMissing, StoreTrouble, open_database
-    from registry.findings import Findings
+    from registry.database.engine import DatabaseMissing, StoreTrouble, open_database
+    from registry.rules.findings import Findings
 
     try:
         database = open_database(settings.database_url)
@@ -82,8 +82,8 @@ def _told(each: Finding, strictness: Strictness) -> dict[str, object]:
 
 def _level(each: Finding, strictness: Strictness) -> str:
     """The level the rule has for this sender now; empty for a rule of another version."""
-    from registry.rules_table import RULES
-    from registry.rules_update import UPDATE_RULES
+    from registry.rules.table import RULES
+    from registry.rules.update import UPDATE_RULES
 
     rule = RULES.get(each.rule) or UPDATE_RULES.get(each.rule)
     return "" if rule is None else strictness.level(rule, each.sender).value

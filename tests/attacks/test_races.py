@@ -19,10 +19,10 @@ from ihe.names import AssociationType
 from ihe.soap import Call
 from policy.blocks import Block, BlockKind, Setter
 from policy.facts import Channel, Subject
-from registry import writing
 from registry.blocks import BlockBook
+from registry.changes import writing
+from registry.database.engine import Database
 from registry.desk import Desk
-from registry.engine import Database
 from registry.query import answer_query
 from registry.store import Store
 from tests.policy.casebook import NOW, block, pilot_texts, policy_of

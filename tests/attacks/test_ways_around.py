@@ -21,7 +21,7 @@ from ihe.names import SAML, WSSE, AssociationType, EntryScheme, QueryId, Status
 from policy.facts import Channel, Reason, Refusal, Subject
 from policy.rows import CONFIDENTIALITY_9603
 from registry.blocks import BlockBook
-from registry.engine import Database, open_database
+from registry.database.engine import Database, open_database
 from registry.migrations import migrate
 from registry.query import answer_query
 from registry.register import register

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ihe.names import AssociationType, Code, QueryId, ResponseStatus
-from registry.catalogue import CATALOGUE
-from registry.parameters import Parameter
-from registry.rules_removal import REMOVAL_RULES
-from registry.rules_table import RULES
-from registry.rules_update import UPDATE_RULES
+from registry.queries.catalogue import CATALOGUE
+from registry.queries.parameters import Parameter
+from registry.rules.removal import REMOVAL_RULES
+from registry.rules.table import RULES
+from registry.rules.update import UPDATE_RULES
 from tests.conformance.errors import FAULTS, RAISED
 from tests.conformance.evidence import Evidence, collect
 from tests.conformance.missing import QUERIES, SHOWS_NOTHING, needs, unexplained, whole_test

@@ -15,7 +15,7 @@ from ihe.errors import XdsFailure
 from ihe.metadata import Association, Author, Coded, DocumentEntry
 from ihe.names import IS_SUBMISSION_SET, LCM, OBJECT_TYPE, RIM, AssociationType, EntryScheme, IdScheme, Status
 from ihe.submittal import Kind
-from registry import rules
+from registry.rules import judge as rules
 from tests.ihe import submissions as s
 from tests.ihe.submissions import Node
 

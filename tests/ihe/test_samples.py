@@ -16,7 +16,7 @@ import pytest
 from ihe import ebrim, queries, xml
 from ihe.errors import Mangled, XdsFailure
 from ihe.names import LCM, QUERY
-from registry import rules
+from registry.rules import judge as rules
 
 SHARED = Path(os.environ.get("INNSYN_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
 SAMPLES = SHARED / "conformance" / "samples"

@@ -9,9 +9,9 @@ import pytest
 
 from bench import entries
 from ihe.names import Status
-from registry.engine import open_database
+from registry.database.engine import open_database
+from registry.database.tables import patient_key, uid_hash
 from registry.store import Store
-from registry.tables import patient_key, uid_hash
 
 
 def test_some_patients_have_exactly_so_many_entries_and_the_rest_are_log_normal() -> None:

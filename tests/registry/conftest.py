@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from registry import tables
-from registry.engine import Database, open_database
+from registry.database import tables
+from registry.database.engine import Database, open_database
+from registry.database.statements import Prepared
 from registry.migrations import migrate
-from registry.statements import Prepared
 from registry.store import Store
 from tests.databases import text_of
 

@@ -14,8 +14,8 @@ from ihe.soap import Call, Packaging, Reply
 from policy.agreements import Policy
 from policy.facts import Peer, Refusal, Subject
 from registry.blocks import BlockBook
+from registry.database.engine import Database
 from registry.desk import Desk
-from registry.engine import Database
 from registry.store import Store
 from tests.policy.casebook import NOW, SYSTEM, pilot
 from tests.registry.submissions import code

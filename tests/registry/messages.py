@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from importlib import resources
 
 from ihe.names import QUERY, RIM, SOAP12, WSA, WSA_ANONYMOUS, Action, QueryId, Status
-from registry.explain import Explanation, Given, Problem, explain
+from registry.explain.explanation import Explanation, Given, Problem, explain
 
-SUBMISSION = resources.files("registry.samples").joinpath("submission.xml").read_text("utf-8")
+SUBMISSION = resources.files("registry.rules.samples").joinpath("submission.xml").read_text("utf-8")
 """An ITI-42 body without a mistake, an element a line."""
 PERSON = "15837510047"
 

@@ -23,12 +23,12 @@ from ihe.names import (
 from ihe.soap import Call, Packaging, Reply
 from ihe.updates import Update
 from policy.facts import Channel, Subject
-from registry.engine import Database
+from registry.database.engine import Database
+from registry.database.rows import AnyRow
+from registry.database.tables import DECOY_KEY, STATUS_OF, document, folder, uuid_text
 from registry.register import register
 from registry.remove import remove
-from registry.rows import AnyRow
 from registry.store import Store
-from registry.tables import DECOY_KEY, STATUS_OF, document, folder, uuid_text
 from registry.update import update
 from tests.ihe import submissions as written
 from tests.ihe.submissions import Node, slot

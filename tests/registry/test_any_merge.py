@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from registry.blocks import BlockBook
-from registry.engine import Database
-from registry.merges import MergeRefused
-from registry.people import PatientBook
+from registry.database.engine import Database
+from registry.people.book import PatientBook
+from registry.people.merges import MergeRefused
 from registry.store import Store
 from tests.registry.persons import LATER, a_block, in_force
 from tests.registry.submissions import NOW

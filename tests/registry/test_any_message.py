@@ -12,8 +12,8 @@ from ihe.errors import Mangled, SoapFault
 from ihe.names import Action
 from ihe.soap import Call, Packaging, Reply
 from policy.facts import Channel, Subject
+from registry.database.engine import Database
 from registry.desk import Desk
-from registry.engine import Database
 from registry.query import answer_query
 from registry.register import register
 from tests.ihe import submissions as written

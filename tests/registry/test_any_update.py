@@ -11,7 +11,7 @@ from ihe import xml
 from ihe.errors import Mangled, SoapFault
 from ihe.names import Action, AssociationType
 from ihe.soap import Call, Packaging
-from registry.engine import Database
+from registry.database.engine import Database
 from registry.remove import remove
 from registry.update import update
 from tests.ihe import submissions as written

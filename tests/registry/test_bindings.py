@@ -6,7 +6,7 @@ import threading
 from datetime import timedelta
 
 from registry.bindings import Bindings
-from registry.engine import Database
+from registry.database.engine import Database
 from tests.policy.casebook import NOW
 
 UNTIL = NOW + timedelta(hours=1)

@@ -13,9 +13,9 @@ from ihe.names import AssociationType
 from policy.blocks import Block, BlockKind, Setter
 from policy.facts import Basis, BlocksUnavailable
 from registry.blocks import BlockBook, BlockChange, BlockRefused, from_terms, to_terms
-from registry.engine import Database
+from registry.database.engine import Database
+from registry.database.tables import block as block_table
 from registry.store import Store
-from registry.tables import block as block_table
 from tests.policy.casebook import NOW, block, cx
 from tests.registry.submissions import entry, relation, submission
 

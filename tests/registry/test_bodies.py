@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.bodies import PLAIN, Bodies, BodyLost, first_dictionary
-from registry.engine import Database
-from registry.tables import body_dict
+from registry.database.bodies import PLAIN, Bodies, BodyLost, first_dictionary
+from registry.database.engine import Database
+from registry.database.tables import body_dict
 from tests.ihe import submissions as written
 
 BODY = written.submission(written.one_document()).entries[0].body

@@ -8,9 +8,9 @@ from ihe.errors import XdsFailure
 from ihe.metadata import Coded
 from ihe.names import MULTI_PATIENT, ON_DEMAND_ENTRY, STABLE_ENTRY, AssociationType, Code, QueryId, Status
 from ihe.queries import AdhocQuery, QuerySlot, Returns, parse_value
-from registry.catalogue import CATALOGUE
-from registry.parameters import Parameter, Period
-from registry.stored_queries import (
+from registry.queries.catalogue import CATALOGUE
+from registry.queries.parameters import Parameter, Period
+from registry.queries.stored_queries import (
     AcrossPatients,
     Contents,
     Excluded,
@@ -29,7 +29,7 @@ from registry.stored_queries import (
     GetSubmissionSets,
     StoredQuery,
 )
-from registry.understanding import Across, understand
+from registry.queries.understanding import Across, understand
 from tests.registry.submissions import CX
 
 UUID = "urn:uuid:00000000-0000-4000-8000-000000000001"

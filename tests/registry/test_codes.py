@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from ihe import ebrim, xml
-from registry import codes, rules
-from registry.codes import CodeSets, CodesRefused
-from registry.samples import sample
-from registry.strictness import Demands
+from registry.rules import codes
+from registry.rules import judge as rules
+from registry.rules.codes import CodeSets, CodesRefused
+from registry.rules.samples import sample
+from registry.rules.strictness import Demands
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 AGREED = """

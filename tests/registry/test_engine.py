@@ -18,18 +18,18 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-import registry.engine
-import registry.turns
+import registry.database.engine
+import registry.database.turns
 from ihe.names import Code, Status
-from registry.engine import Database, DatabaseMissing, StoreTrouble, Undone, open_database
+from registry.database.engine import Database, DatabaseMissing, StoreTrouble, Undone, open_database
+from registry.database.tables import label
 from registry.migrations import check, migrate
+from registry.queries.stored_queries import FindDocuments
 from registry.store import Store
-from registry.stored_queries import FindDocuments
-from registry.tables import label
 from tests.registry.submissions import CX
 
 
-def put(text: str) -> registry.engine.Work[str]:
+def put(text: str) -> registry.database.engine.Work[str]:
     def work(connection: Connection) -> str:
         connection.execute(label.insert(), {"text": text})
         return text
@@ -107,8 +107,8 @@ def test_sqlite_writes_through_to_the_disk(sqlite_file: Path) -> None:
 
 
 def test_a_database_held_by_another_is_busy_not_broken(sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pragmas = ["busy_timeout=100" if "busy" in pragma else pragma for pragma in registry.engine.PRAGMAS]
-    monkeypatch.setattr(registry.engine, "PRAGMAS", pragmas)
+    pragmas = ["busy_timeout=100" if "busy" in pragma else pragma for pragma in registry.database.engine.PRAGMAS]
+    monkeypatch.setattr(registry.database.engine, "PRAGMAS", pragmas)
     database = open_database(f"sqlite:///{sqlite_file}")
     other = sqlite3.connect(sqlite_file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -122,9 +122,9 @@ def test_a_database_held_by_another_is_busy_not_broken(sqlite_file: Path, monkey
 
 
 def test_a_write_that_gets_no_turn_is_taken_back(sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.turns, "QUEUE_SECONDS", 0.1)
+    monkeypatch.setattr(registry.database.turns, "QUEUE_SECONDS", 0.1)
     database = open_database(f"sqlite:///{sqlite_file}")
-    with registry.turns.turn(sqlite_file.with_name("registry.db.writer")):
+    with registry.database.turns.turn(sqlite_file.with_name("registry.db.writer")):
         with pytest.raises(StoreTrouble) as trouble:
             database.write(put("taken back"))
         assert trouble.value.code is Code.REGISTRY_BUSY
@@ -183,7 +183,7 @@ def test_a_trouble_tells_nothing_of_what_was_bound(database: Database) -> None:
 
 WRITER = """
 import sys
-from registry.engine import open_database
+from registry.database.engine import open_database
 from registry.store import Store
 from tests.registry.submissions import NOW, entry, new_uuid, submission
 store = Store(open_database(sys.argv[1]))
@@ -271,8 +271,8 @@ def _with(manner: Callable[[], AbstractContextManager[Connection]], ask: Callabl
 def test_a_long_reader_stops_no_writer_and_is_told_of_once_the_log_is_far_too_large(
     sqlite_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry.engine, "LOG_BYTES", 200_000)
-    monkeypatch.setattr(registry.engine, "LOG_TOO_LARGE", 1_000_000)
+    monkeypatch.setattr(registry.database.engine, "LOG_BYTES", 200_000)
+    monkeypatch.setattr(registry.database.engine, "LOG_TOO_LARGE", 1_000_000)
     database = open_database(f"sqlite:///{sqlite_file}")
     reader = sqlite3.connect(sqlite_file, isolation_level=None)
     reader.execute("BEGIN")

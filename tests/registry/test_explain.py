@@ -1,4 +1,4 @@
-"""registry.explain: every kind of mistake is found on its line, with a correction that holds."""
+"""registry.explain.explanation: every kind of mistake is found on its line, with a correction that holds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import pytest
 from ihe import xml
 from ihe.names import RIM, SOAP12, WSA, Action
 from ihe.places import find
-from registry import codes, rules_table
-from registry.explain import Outcome
-from registry.explain_found import How, Problem
-from registry.samples import sample
-from registry.samples.table import SAMPLES
-from registry.strictness import Strictness
+from registry.explain.explanation import Outcome
+from registry.explain.found import How, Problem
+from registry.rules import codes
+from registry.rules import table as rules_table
+from registry.rules.samples import sample
+from registry.rules.samples.table import SAMPLES
+from registry.rules.strictness import Strictness
 from tests.registry.messages import (
     ASK,
     PERSON,

@@ -18,14 +18,14 @@ from ihe.errors import Mangled
 from ihe.names import RIM, Action
 from ihe.soap import Call, Packaging, Reply
 from policy.facts import Channel, Subject
-from registry.engine import Database, open_database
-from registry.explain import Outcome
-from registry.explain_found import MOST_PROBLEMS
+from registry.database.engine import Database, open_database
+from registry.explain.explanation import Outcome
+from registry.explain.found import MOST_PROBLEMS
 from registry.migrations import migrate
 from registry.query import answer_query
 from registry.register import register
-from registry.rules_table import RULES
-from registry.strictness import STRICT, Level, Strictness
+from registry.rules.strictness import STRICT, Level, Strictness
+from registry.rules.table import RULES
 from tests.ihe.messages import fault_of
 from tests.policy.casebook import machine
 from tests.registry.conftest import _empty

@@ -1,4 +1,4 @@
-"""registry.explain: whatever the file is, the answer is one helpful sentence or the message in it."""
+"""registry.explain.explanation: whatever the file is, the answer is one helpful sentence or the message in it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 import ihe
 from ihe.names import RIM, SOAP11, SOAP12, Action
-from registry.explain import JUDGES, Outcome
-from registry.explain_envelope import FAULTS
-from registry.explain_found import MOST_PROBLEMS
-from registry.explain_recognition import transaction
-from registry.explain_rules import described_rules, sample_of
-from registry.explain_unread import REASONS
+from registry.explain.envelope import FAULTS
+from registry.explain.explanation import JUDGES, Outcome
+from registry.explain.found import MOST_PROBLEMS
+from registry.explain.recognition import transaction
+from registry.explain.rules import described_rules, sample_of
+from registry.explain.unread import REASONS
 from tests.registry.messages import ASK, FIND, PERSON, REGISTER, SUBMISSION, envelope, line_of, refusing, told
 
 RAW = ASK.encode()

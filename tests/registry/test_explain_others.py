@@ -1,14 +1,14 @@
-"""registry.explain: updates, removals, retrieves and queries over many patients, by the rules of each."""
+"""registry.explain.explanation: updates, removals, retrieves and queries over many patients, by the rules of each."""
 
 from __future__ import annotations
 
 import pytest
 
 from ihe.names import Action, QueryId
-from registry.explain import Outcome
-from registry.explain_rules import described_rules
-from registry.explain_updates import OF_CONTENT
-from registry.rules_update import UPDATE_RULES
+from registry.explain.explanation import Outcome
+from registry.explain.rules import described_rules
+from registry.explain.updates import OF_CONTENT
+from registry.rules.update import UPDATE_RULES
 from tests.registry.messages import (
     DEPRECATE,
     DOCUMENT,

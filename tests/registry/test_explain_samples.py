@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ihe.names import Action
-from registry.explain import REPOSITORYS, Outcome
+from registry.explain.explanation import REPOSITORYS, Outcome
 from tests.ihe.test_samples import EXPECTED_RULES, REFUSED_QUERIES, SAMPLES, rows
 from tests.registry.messages import refusing, told
 

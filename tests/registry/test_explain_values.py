@@ -1,4 +1,4 @@
-"""registry.explain_values: what is mended is what was meant, in the type it should have."""
+"""registry.explain.values: what is mended is what was meant, in the type it should have."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ihe import values
 from ihe.values import Check
-from registry.explain_query_fixes import rewritten
-from registry.explain_values import check_of, mended
+from registry.explain.query_fixes import rewritten
+from registry.explain.values import check_of, mended
 
 MENDS: list[tuple[Check, str, str | None]] = [
     (values.dtm, "2020-01-14T09:30:00+01:00", "20200114083000"),

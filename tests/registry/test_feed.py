@@ -13,9 +13,9 @@ from ihe.names import Action
 from policy.facts import Channel, Reason, Subject
 from policy.numbers import D_NUMBER, F_NUMBER
 from registry.blocks import BlockBook
-from registry.engine import Database
+from registry.database.engine import Database
 from registry.feed import Domain, FeedDesk, feed, take_message
-from registry.people import PatientBook
+from registry.people.book import PatientBook
 from tests.ihe.feeds import a40, adt, feed_call, instance, prior, v3
 from tests.policy.casebook import block, pilot
 from tests.registry.desks import NOW, PEER, FixedClock, Trail

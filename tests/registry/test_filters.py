@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ihe.metadata import Author, Coded, DocumentEntry, Folder
 from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, Status
 from ihe.values import earliest
-from registry.parameters import ALWAYS, Period
+from registry.queries.parameters import ALWAYS, Period
+from registry.queries.stored_queries import Excluded, FindDocuments, FindFolders, FindSubmissionSets, like
 from registry.store import Store
-from registry.stored_queries import Excluded, FindDocuments, FindFolders, FindSubmissionSets, like
 from tests.registry.submissions import CX, NOW, OTHER_CX, code, entry, folder, new_uuid, submission
 
 CODES = [code(f"c{number}") for number in range(4)]

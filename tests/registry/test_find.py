@@ -10,9 +10,9 @@ import pytest
 from ihe.metadata import Author, Coded, DocumentEntry
 from ihe.names import STABLE_ENTRY, Status
 from ihe.values import earliest
-from registry.parameters import Period
+from registry.queries.parameters import Period
+from registry.queries.stored_queries import FindDocuments, like
 from registry.store import Store
-from registry.stored_queries import FindDocuments, like
 from tests.registry.submissions import CX, NOW, OTHER_CX, code, entry, submission
 
 APPROVED = frozenset({Status.APPROVED})

@@ -12,14 +12,14 @@ import pytest
 from ihe import xml
 from ihe.soap import Call, Packaging, Reply
 from policy.facts import Channel, Peer, Subject
+from registry.database.engine import Database, StoreTrouble
 from registry.desk import Desk
-from registry.engine import Database, StoreTrouble
-from registry.findings import Finding, Findings
 from registry.register import register
-from registry.rules_table import RULES
-from registry.samples import REPOSITORY, Message, sample
+from registry.rules.findings import Finding, Findings
+from registry.rules.samples import REPOSITORY, Message, sample
+from registry.rules.strictness import STRICT, Level, Strictness, Verdict
+from registry.rules.table import RULES
 from registry.store import Store
-from registry.strictness import STRICT, Level, Strictness, Verdict
 from tests.registry.desks import PEER, FixedClock, Trail, desk_for, errors_of, status_of
 
 SENDER = Subject(Channel.MACHINE, "ous", machine="ous", may_register=(REPOSITORY,))

@@ -1,4 +1,4 @@
-"""registry.layout: partitions and Citus change where rows lie, and nothing else."""
+"""registry.database.layout: partitions and Citus change where rows lie, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import URL
 
 from ihe.names import AssociationType, Status
-from registry.engine import Database, open_database
-from registry.layout import PATIENT_TABLES, LayoutRefused, distribute, distribution, is_partition, partition
+from registry.database.engine import Database, open_database
+from registry.database.layout import PATIENT_TABLES, LayoutRefused, distribute, distribution, is_partition, partition
+from registry.database.tables import metadata
 from registry.migrations import migrate
+from registry.queries.stored_queries import FindDocuments
 from registry.store import Store
-from registry.stored_queries import FindDocuments
-from registry.tables import metadata
 from tests.databases import fresh_database, text_of
 from tests.registry.submissions import CX, NOW, entry, folder, relation, submission
 

@@ -8,7 +8,7 @@ from audit.event import Kind
 from policy.agreements import Policy
 from policy.facts import Subject
 from registry.blocks import BlockBook
-from registry.engine import Database
+from registry.database.engine import Database
 from registry.query import answer_query
 from registry.store import Store
 from tests.policy.casebook import NOW, block, cx, machine, person

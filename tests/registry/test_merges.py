@@ -15,14 +15,14 @@ from sqlalchemy.engine import Connection
 
 from ihe.errors import XdsFailure
 from ihe.names import Status
-from registry import merges
 from registry.blocks import BlockBook, BlockRefused
-from registry.engine import Database
-from registry.merges import Change, MergeRefused, Obstacle
-from registry.patients import Admission
-from registry.people import PatientBook
+from registry.database.engine import Database
+from registry.people import merges
+from registry.people.book import PatientBook
+from registry.people.identities import Admission
+from registry.people.merges import Change, MergeRefused, Obstacle
+from registry.queries.stored_queries import FindDocuments
 from registry.store import Store
-from registry.stored_queries import FindDocuments
 from tests.registry.persons import LATER, a_block, held, in_force
 from tests.registry.submissions import NOW, entry, relation, submission
 

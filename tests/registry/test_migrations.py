@@ -9,9 +9,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from registry.engine import Database, DatabaseMissing, open_database
+from registry.database.engine import Database, DatabaseMissing, open_database
+from registry.database.tables import metadata, schema_version
 from registry.migrations import SCHEMA_VERSION, check, migrate, pending
-from registry.tables import metadata, schema_version
 
 
 def test_the_migrated_tables_are_those_the_program_expects(database: Database) -> None:

@@ -12,13 +12,13 @@ from audit.event import Kind
 from ihe.names import Action, QueryId, Status
 from ihe.soap import Call
 from policy.agreements import Policy
-from registry import find, find_containers, reading
 from registry.blocks import BlockBook
+from registry.database.engine import Database
 from registry.desk import Desk
-from registry.engine import Database
+from registry.queries import find, find_containers, reading
+from registry.queries.understanding import Across
 from registry.query import answer_query
 from registry.store import Store
-from registry.understanding import Across
 from tests.policy.casebook import NOW, SYSTEM, block, cx, machine, person, pilot_texts, policy_of
 from tests.registry.desks import DE, PEER, Trail, desk_for, errors_of, query_call, status_of
 from tests.registry.related import FD, P1, P2, entry, folder, listed, objects_of, put

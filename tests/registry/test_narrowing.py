@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from ihe.names import MULTI_PATIENT, QueryId
 from ihe.soap import Call
-from registry.catalogue import CATALOGUE
+from registry.database.engine import Database
 from registry.desk import Desk
-from registry.engine import Database
+from registry.queries.catalogue import CATALOGUE
 from registry.query import answer_query
 from registry.store import Store
 from tests.policy.casebook import machine

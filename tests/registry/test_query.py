@@ -17,10 +17,10 @@ from ihe.names import Action, AssociationType, Status
 from policy.blocks import Block
 from policy.facts import BlocksUnavailable, CallerUnknown, Channel, Reason, Refusal, RulesUnknown, Subject
 from registry.blocks import BlockBook
-from registry.engine import Database
+from registry.database.engine import Database
+from registry.database.tables import patient_key
 from registry.query import answer_query
 from registry.store import Store
-from registry.tables import patient_key
 from tests.ihe import submissions as written
 from tests.policy.casebook import NOW, PILOT, block, cx, machine, person, pilot_texts, policy_of
 from tests.registry.desks import (

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from ihe.errors import XdsFailure
 from ihe.metadata import DocumentEntry
 from ihe.names import AssociationType, Status
-from registry.engine import Database, open_database
+from registry.database.engine import Database, open_database
+from registry.database.tables import REMOVED, association, document, uid_claim, uid_hash
+from registry.queries.stored_queries import FindDocuments
 from registry.store import Store
-from registry.stored_queries import FindDocuments
-from registry.tables import REMOVED, association, document, uid_claim, uid_hash
 from tests.ihe import submissions as written
 from tests.registry.revisions import entry as sent_entry
 from tests.registry.revisions import follows, joins, new_set, status, submits, typed

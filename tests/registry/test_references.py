@@ -8,11 +8,11 @@ from ihe import xml
 from ihe.names import Action, AssociationType
 from ihe.soap import Call, Packaging
 from policy.facts import Channel, Subject
+from registry.database.engine import Database
 from registry.desk import Desk
-from registry.engine import Database
 from registry.register import register
-from registry.samples import REPOSITORY, sample
-from registry.samples.edits import Edit, attribute, related, renamed
+from registry.rules.samples import REPOSITORY, sample
+from registry.rules.samples.edits import Edit, attribute, related, renamed
 from tests.registry.desks import PEER, Trail, desk_for, errors_of
 
 SENDER = Subject(Channel.MACHINE, "ous", machine="ous", may_register=(REPOSITORY,))

@@ -15,12 +15,12 @@ from ihe.errors import FaultCode, SoapFault, Subcode
 from ihe.names import ON_DEMAND_ENTRY, Action, AssociationType, Status
 from ihe.soap import Call, Packaging
 from policy.facts import Channel, Reason, Refusal, RulesUnknown, Subject
-from registry.engine import Database, open_database
+from registry.database.engine import Database, open_database
 from registry.migrations import migrate
+from registry.queries.stored_queries import FindDocuments
 from registry.register import register
+from registry.rules.strictness import Strictness
 from registry.store import Store
-from registry.stored_queries import FindDocuments
-from registry.strictness import Strictness
 from tests.ihe import submissions as written
 from tests.policy.casebook import person
 from tests.registry.desks import PEER, Trail, desk_for, errors_of, status_of
@@ -238,7 +238,7 @@ def test_without_rules_nobody_registers(store: Store, database: Database, trail:
 
 
 def test_a_busy_database_is_told_as_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trail: Trail) -> None:
-    import registry.engine as engine
+    import registry.database.engine as engine
 
     pragmas = ["busy_timeout=100" if "busy" in pragma else pragma for pragma in engine.PRAGMAS]
     monkeypatch.setattr(engine, "PRAGMAS", pragmas)

@@ -12,9 +12,9 @@ from ihe import xml
 from ihe.names import AssociationType, QueryId
 from ihe.soap import Call
 from registry.blocks import BlockBook
+from registry.database.engine import Database
+from registry.database.rows import stamp
 from registry.desk import Desk
-from registry.engine import Database
-from registry.filing import stamp
 from registry.store import Store
 from tests.policy.casebook import NOW, block, machine, person
 from tests.registry.desks import (

@@ -11,9 +11,9 @@ from ihe.metadata import Author
 from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, AssociationType, QueryId, Status
 from ihe.soap import Call
 from registry.blocks import BlockBook
+from registry.database.engine import Database
+from registry.database.rows import stamp
 from registry.desk import Desk
-from registry.engine import Database
-from registry.filing import stamp
 from registry.store import Store
 from tests.policy.casebook import NOW, block, cx, machine, person
 from tests.registry.desks import (

@@ -12,12 +12,9 @@ from ihe.errors import FaultCode, SoapFault, Subcode
 from ihe.names import Action, AssociationType, Code
 from policy.facts import Channel, DocumentKey, Subject
 from registry.blocks import BlockBook
-from registry.engine import Database
-from registry.query import answer_query
-from registry.remove import MOST_REMOVED
-from registry.rows import microseconds
-from registry.rules_removal import REMOVAL_RULES
-from registry.tables import (
+from registry.database.engine import Database
+from registry.database.rows import microseconds
+from registry.database.tables import (
     REMOVED,
     association,
     document,
@@ -29,6 +26,9 @@ from registry.tables import (
     uuid_bytes,
     uuid_text,
 )
+from registry.query import answer_query
+from registry.remove import MOST_REMOVED
+from registry.rules.removal import REMOVAL_RULES
 from tests.ihe import submissions as written
 from tests.policy.casebook import NOW, block, person
 from tests.registry.desks import PEER, Trail, desk_for, errors_of, get_documents, ids_of, status_of
@@ -172,9 +172,9 @@ def test_ids_are_never_given_again(registry: Registry) -> None:
         kinds = connection.execute(sa.select(uid_claim.c.kind)).scalars().all()
     assert all(kind >= REMOVED for kind in kinds)
     again = written.request(entry("Doc1", TWO), new_set(of=SET), written.member("m", SET, "Doc1", "Original"))
-    assert registry.codes(Action.REGISTER, again) == ["XDSRegistryMetadataError"]
+    assert registry.rules.codes(Action.REGISTER, again) == ["XDSRegistryMetadataError"]
     folders = written.request(a_folder("F", FOLDER), new_set(), written.member("m", "Set1", "F"))
-    assert registry.codes(Action.REGISTER, folders) == ["XDSDuplicateUniqueIdInRegistry"]
+    assert registry.rules.codes(Action.REGISTER, folders) == ["XDSDuplicateUniqueIdInRegistry"]
 
 
 def test_the_very_same_document_may_come_back_and_no_other(registry: Registry) -> None:
@@ -186,7 +186,7 @@ def test_the_very_same_document_may_come_back_and_no_other(registry: Registry) -
         ({}, []),
     ):
         root = written.request(entry("Doc1", ONE, **slots), new_set(), written.member("m", "Set1", "Doc1", "Original"))
-        assert registry.codes(Action.REGISTER, root) == expected
+        assert registry.rules.codes(Action.REGISTER, root) == expected
     assert registry.states() == [(ONE, 1, "APPROVED")]
     with registry.database.snapshot() as connection:
         claim = connection.execute(sa.select(uid_claim).where(uid_claim.c.uid_hash == uid_hash(ONE))).one()
@@ -236,7 +236,7 @@ def test_a_blocked_document_that_comes_back_is_blocked(registry: Registry) -> No
         written.member("m", "Set1", "Doc2", "Original"),
         joins("as", AssociationType.XFRM, "Doc2", uuid(30)),
     )
-    assert registry.codes(Action.REGISTER, second) == []
+    assert registry.rules.codes(Action.REGISTER, second) == []
     assert [each.documents for each in book.list(written.PATIENT)] == [{ONE, TWO}]
 
 
@@ -321,9 +321,9 @@ def test_a_message_that_names_no_objects_by_their_id_is_told_so(registry: Regist
     metadata = removal(DOC)
     metadata.append(entry("Doc1", ONE))
     for root in (empty, queried, scoped, metadata):
-        assert set(registry.codes(Action.REMOVE, root)) == {Code.REGISTRY_ERROR.value}
+        assert set(registry.rules.codes(Action.REMOVE, root)) == {Code.REGISTRY_ERROR.value}
     many = removal(*(uuid(number) for number in range(MOST_REMOVED + 1)))
-    assert registry.codes(Action.REMOVE, many) == [Code.REGISTRY_ERROR.value]
+    assert registry.rules.codes(Action.REMOVE, many) == [Code.REGISTRY_ERROR.value]
     explicit = removal(uuid(99))
     explicit.set("deletionScope", "urn:oasis:names:tc:ebxml-regrep:DeletionScopeType:DeleteAll")
-    assert registry.codes(Action.REMOVE, explicit) == [UNRESOLVED]
+    assert registry.rules.codes(Action.REMOVE, explicit) == [UNRESOLVED]

@@ -27,8 +27,9 @@ from ihe.names import (
     IdScheme,
     SetScheme,
 )
-from registry import rules, rules_table
-from registry.rules_table import RULES
+from registry.rules import judge as rules
+from registry.rules import table as rules_table
+from registry.rules.table import RULES
 from tests.ihe import submissions as s
 from tests.ihe.submissions import Node
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ihe import ebrim, xml
 from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, Action, AssociationType
-from registry import rules
 from registry.register import ENTRY_TYPES
-from registry.samples import sample
-from registry.samples.edits import Edit, attribute, related, slot
-from registry.strictness import Demands
+from registry.rules import judge as rules
+from registry.rules.samples import sample
+from registry.rules.samples.edits import Edit, attribute, related, slot
+from registry.rules.strictness import Demands
 from tests.ihe.submissions import ABSENT_UUID
 
 RPLC, APND, SNAPSHOT = AssociationType.RPLC, AssociationType.APND, AssociationType.IS_SNAPSHOT_OF

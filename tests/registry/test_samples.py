@@ -14,17 +14,18 @@ from ihe import ebrim, xml
 from ihe.names import Code
 from ihe.soap import Call, Packaging, Reply
 from policy.facts import Channel, Subject
-from registry import codes, rules
+from registry.database.engine import Database, open_database
 from registry.desk import Desk
-from registry.engine import Database, open_database
-from registry.extra_metadata import without_extra_metadata
 from registry.migrations import migrate
 from registry.register import ENTRY_TYPES, register
-from registry.rules_table import CONTENT, EXTRA_METADATA, KNOWN_OBJECTS, REGISTRY, RULES, STRUCTURE, Rule
-from registry.samples import PATIENT, REPOSITORY, Message, Sample, sample
-from registry.samples.table import SAMPLES
+from registry.rules import codes
+from registry.rules import judge as rules
+from registry.rules.extra_metadata import without_extra_metadata
+from registry.rules.samples import PATIENT, REPOSITORY, Message, Sample, sample
+from registry.rules.samples.table import SAMPLES
+from registry.rules.strictness import Demands, Level, Strictness, Verdict
+from registry.rules.table import CONTENT, EXTRA_METADATA, KNOWN_OBJECTS, REGISTRY, RULES, STRUCTURE, Rule
 from registry.store import Store
-from registry.strictness import Demands, Level, Strictness, Verdict
 from tests.policy.casebook import NOW
 from tests.registry.desks import PEER, Trail, desk_for, errors_of, status_of
 

@@ -1,4 +1,4 @@
-"""registry.snapshots: what was saved is one state of the database, and comes back whole or not at all."""
+"""registry.database.snapshots: what was saved is one state of the database, and comes back whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from ihe.names import AssociationType, Status
-from registry import migrations, snapshots
-from registry.engine import Database, open_database
-from registry.layout import partition
+from registry import migrations
+from registry.database import snapshots
+from registry.database.engine import Database, open_database
+from registry.database.layout import partition
+from registry.database.snapshots import SnapshotBroken, examine, put_back, save
+from registry.database.tables import metadata
 from registry.migrations import migrate
-from registry.snapshots import SnapshotBroken, examine, put_back, save
+from registry.queries.stored_queries import FindDocuments
 from registry.store import Store
-from registry.stored_queries import FindDocuments
-from registry.tables import metadata
 from tests.databases import fresh_database, text_of
 from tests.registry.submissions import CX, NOW, entry, folder, relation, submission
 from tests.registry.test_upgrading import first_version, write_as_version_1

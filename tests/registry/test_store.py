@@ -14,11 +14,9 @@ from ihe.errors import XdsFailure
 from ihe.metadata import DocumentEntry
 from ihe.names import AssociationType, Code, Status
 from policy.facts import DocumentKey, EntryFacts
-from registry.engine import Database
-from registry.rows import AnyRow
-from registry.store import Store
-from registry.stored_queries import FindDocuments, GetDocuments
-from registry.tables import (
+from registry.database.engine import Database
+from registry.database.rows import AnyRow
+from registry.database.tables import (
     association,
     document,
     folder,
@@ -28,6 +26,8 @@ from registry.tables import (
     uid_claim,
     uuid_bytes,
 )
+from registry.queries.stored_queries import FindDocuments, GetDocuments
+from registry.store import Store
 from tests.registry.submissions import CX, HASH, NOW, OTHER_CX, REPOSITORY, entry, relation, submission
 from tests.registry.submissions import folder as a_folder
 

@@ -8,10 +8,10 @@ from ihe.errors import XdsFailure
 from ihe.metadata import Coded
 from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, Code, QueryId, Status
 from ihe.queries import AdhocQuery, QuerySlot, Returns
-from registry.catalogue import CATALOGUE
-from registry.parameters import Period
-from registry.stored_queries import FindDocuments, GetDocuments, StoredQuery, like
-from registry.understanding import understand
+from registry.queries.catalogue import CATALOGUE
+from registry.queries.parameters import Period
+from registry.queries.stored_queries import FindDocuments, GetDocuments, StoredQuery, like
+from registry.queries.understanding import understand
 from tests.registry.submissions import CX
 
 HOME = "urn:oid:2.999.1"

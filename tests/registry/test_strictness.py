@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from registry.rules_table import EXTRA_METADATA, RULES, Violation
-from registry.strictness import MOST_VIOLATIONS, STRICT, Level, Strictness, Verdict, level_fault
+from registry.rules.strictness import MOST_VIOLATIONS, STRICT, Level, Strictness, Verdict, level_fault
+from registry.rules.table import EXTRA_METADATA, RULES, Violation
 
 TITLE, TIMES = RULES["title-length"], RULES["service-times"]
 

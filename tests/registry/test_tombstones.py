@@ -1,4 +1,4 @@
-"""registry.tombstones: an id of something removed is taken until its time is over, and then free."""
+"""registry.changes.tombstones: an id of something removed is taken until its time is over, and then free."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from ihe.errors import XdsFailure
 from ihe.metadata import Submission
-from registry import tombstones
-from registry.engine import Database
+from registry.changes import tombstones
+from registry.database.engine import Database
+from registry.database.tables import REMOVED, object_dir, uid_claim
 from registry.store import Store
-from registry.tables import REMOVED, object_dir, uid_claim
 from tests.registry.submissions import NOW, REPOSITORY, entry, submission
 
 DAY = timedelta(days=1)

@@ -12,10 +12,9 @@ import sqlalchemy as sa
 from ihe.names import SIGNED_AT, WITHDRAWN, Action, AssociationType, EntryScheme, Status
 from policy.facts import DocumentKey
 from registry.blocks import BlockBook
-from registry.engine import Database
-from registry.rows import microseconds
-from registry.stored_queries import FindDocuments
-from registry.tables import (
+from registry.database.engine import Database
+from registry.database.rows import microseconds
+from registry.database.tables import (
     ASSOCIATION_NUMBER,
     association,
     document,
@@ -25,6 +24,7 @@ from registry.tables import (
     uid_claim,
     uuid_text,
 )
+from registry.queries.stored_queries import FindDocuments
 from tests.ihe import submissions as written
 from tests.ihe.submissions import Node
 from tests.policy.casebook import NOW, block
@@ -182,7 +182,7 @@ def test_a_new_hash_is_the_one_that_the_document_is_registered_again_by(registry
     again = [new_set(of=uuid(51)), written.member(uuid(52), uuid(51), uuid(50), "Original")]
     for value, expected in (("1" * 40, ["XDSNonIdenticalHash"]), ("0" * 40, [])):
         root = written.request(entry(uuid(50), ONE, hash=value), *again)
-        assert registry.codes(Action.REGISTER, root) == expected
+        assert registry.rules.codes(Action.REGISTER, root) == expected
 
 
 def test_a_folder_takes_its_content_along_unless_it_is_told_not_to(registry: Registry) -> None:

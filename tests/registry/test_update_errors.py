@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from ihe.names import ON_DEMAND_ENTRY, RIM, SIGNED_AT, WITHDRAWN, Action, AssociationType
-from registry.engine import Database
-from registry.rules_update import RESTRICTED, UPDATE_RULES
-from registry.tables import association, document, folder, object_dir, submission_set, uid_claim
+from registry.database.engine import Database
+from registry.database.tables import association, document, folder, object_dir, submission_set, uid_claim
+from registry.rules.update import RESTRICTED, UPDATE_RULES
 from tests.ihe import submissions as written
 from tests.ihe.submissions import OTHER_PATIENT, Node
 from tests.registry.desks import HOME, errors_of, status_of

@@ -10,7 +10,7 @@ from audit.event import Event, Kind, RecordLost
 from ihe.errors import FaultCode, SoapFault, Subcode
 from ihe.names import Action, AssociationType
 from policy.facts import Channel, Subject
-from registry.engine import Database
+from registry.database.engine import Database
 from tests.ihe import submissions as written
 from tests.ihe.submissions import Node
 from tests.policy.casebook import person
@@ -48,7 +48,7 @@ def test_an_update_sent_again_is_a_success_recorded_as_such(registry: Registry) 
     first = registry.document(10, ONE)
     root = written.request(version(first), new_set(), follows("Doc1"))
     for expected in (Kind.UPDATED, Kind.RESENT):
-        assert registry.codes(Action.UPDATE, root) == []
+        assert registry.rules.codes(Action.UPDATE, root) == []
         assert registry.trail.last.kind is expected
     assert len(registry.entries()) == 2
 

@@ -10,7 +10,7 @@ from ihe.names import WITHDRAWN, AssociationType, EntryScheme
 from policy.decide import Situation, decide_document
 from policy.facts import Channel, DocumentKey, Reason, Subject
 from registry.blocks import BlockBook
-from registry.engine import Database
+from registry.database.engine import Database
 from registry.query import answer_query
 from tests.ihe import submissions as written
 from tests.ihe.submissions import Node

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from registry import migrations
-from registry.engine import Database, open_database
+from registry.database.engine import Database, open_database
+from registry.database.tables import association, folder, metadata, object_dir, schema_version
 from registry.migrations import SCHEMA_COMPAT_VERSION, SCHEMA_VERSION, check, migrate
 from registry.store import Store
-from registry.tables import association, folder, metadata, object_dir, schema_version
 from tests.databases import fresh_database, text_of
 from tests.registry.submissions import NOW, entry, submission
 

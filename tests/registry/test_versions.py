@@ -9,11 +9,11 @@ import pytest
 from ihe.metadata import DocumentEntry
 from ihe.names import QueryId
 from registry.blocks import BlockBook
+from registry.database.engine import Database
+from registry.database.tables import uuid_bytes
 from registry.desk import Desk
-from registry.engine import Database
 from registry.query import answer_query
 from registry.store import Store
-from registry.tables import uuid_bytes
 from tests.policy.casebook import NOW, block, machine, person
 from tests.registry.desks import OUS, PEER, Trail, desk_for, errors_of, find_documents, get_documents, status_of
 from tests.registry.related import BOTH, P1, P2, again, entry, find_folders, folder, get, objects_of, put

@@ -18,11 +18,11 @@ from ihe.retrieval import DocumentRequest
 from policy.agreements import Policy, SigningGate
 from policy.facts import Peer, Reason, Subject
 from registry.blocks import BlockBook
+from registry.database.engine import open_database
+from registry.database.statements import Prepared
 from registry.desk import Desk as RegistryDesk
-from registry.engine import open_database
 from registry.migrations import migrate
 from registry.query import answer_query
-from registry.statements import Prepared
 from registry.store import Store
 from repository_proxy.desk import Desk
 from repository_proxy.plan import Fetch

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from registry.blocks import BlockBook
-from registry.engine import open_database
+from registry.database.engine import open_database
 from server.config import Config
 from server.settings import load
 from simulators.source import submit

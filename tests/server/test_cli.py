@@ -16,7 +16,7 @@ from audit.event import Ending, Kind
 from audit.spool import Spool
 from policy.facts import Reason
 from registry.blocks import BlockBook
-from registry.engine import Database, open_database
+from registry.database.engine import Database, open_database
 from server.cli import app
 from server.commands.reasons import SENTENCES
 from tests.audit.trail import PATIENT, document, event

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from registry.engine import open_database
+from registry.database.engine import open_database
 from server.commands import progress
 from tests.databases import fresh_database, text_of
 from tests.server.place import SIMPLE, innsyn, place

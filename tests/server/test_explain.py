@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from registry.engine import open_database
-from registry.findings import count
-from registry.strictness import Verdict
+from registry.database.engine import open_database
+from registry.rules.findings import count
+from registry.rules.strictness import Verdict
 from server.cli import app
 from tests.registry.messages import ASK, PERSON, REGISTER, line_of
 from tests.registry.test_explain_others import MANY

@@ -18,9 +18,9 @@ import zeep
 from typer.testing import CliRunner
 
 from policy.reading import read
-from registry.engine import open_database
-from registry.patients import Admission
-from registry.people import PatientBook, Person
+from registry.database.engine import open_database
+from registry.people.book import PatientBook, Person
+from registry.people.identities import Admission
 from server.check import policy_texts
 from server.cli import app
 from server.settings import load

@@ -8,7 +8,7 @@ import pytest
 
 from policy.numbers import D_NUMBER, F_NUMBER
 from policy.reading import read
-from registry.patients import Admission
+from registry.people.identities import Admission
 from server.check import policy_texts
 from server.config import Config
 from server.known_patients import known_patients

@@ -22,8 +22,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from audit.search import verify
-from registry.engine import open_database
-from registry.tables import DECOY_KEY, document
+from registry.database.engine import open_database
+from registry.database.tables import DECOY_KEY, document
 from server import load_files
 from server.config import Config
 from server.load_journal import Journal

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from registry.blocks import BlockBook
-from registry.engine import Database, open_database
-from registry.people import PatientBook
+from registry.database.engine import Database, open_database
+from registry.people.book import PatientBook
 from tests.server.place import innsyn, place
 
 F, D, OTHER = "01826520074", "41826520068", "15837510047"

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from audit.event import Kind
 from audit.search import verify
 from audit.spool import Spool
-from registry.engine import open_database
+from registry.database.engine import open_database
 from registry.store import Store
 from server.config import Config
 from server.settings import ConfigRefused, load

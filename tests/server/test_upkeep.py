@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ihe.names import Code
-from registry.engine import StoreTrouble
+from registry.database.engine import StoreTrouble
 from server import upkeep
 from server.upkeep import BLIND, STOPPING, Chore, Upkeep
 from tests.attacks.front import eventually

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ihe.names import Action
-from registry.findings import Findings
-from registry.samples import REPOSITORY, Message, sample
+from registry.rules.findings import Findings
+from registry.rules.samples import REPOSITORY, Message, sample
 from simulators.source import envelope
 from tests.nodes import Here, configured, node_here
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from registry.bodies import first_dictionary
+from registry.database.bodies import first_dictionary
 
 revision = "0001"
 down_revision = None

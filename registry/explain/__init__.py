@@ -1,0 +1,1 @@
+"""What is wrong with a message, told to the engineer who made it; judges nothing itself."""
