@@ -28,8 +28,7 @@ from ihe.names import (
     SetScheme,
 )
 from registry.rules import judge as rules
-from registry.rules import table as rules_table
-from registry.rules.table import RULES
+from registry.rules import table
 from tests.ihe import submissions as s
 from tests.ihe.submissions import Node
 
@@ -248,12 +247,12 @@ def test_a_broken_rule_is_named_and_nothing_else_is(rule: str, change: Change) -
     change(root)
     found = broken(root)
     assert rule in found
-    if RULES[rule] not in rules_table.STRUCTURE:
+    if table.RULES[rule] not in table.STRUCTURE:
         assert found - {rule} <= COMPANIONS.get(rule, set())
 
 
 def test_every_rule_of_the_message_is_tested() -> None:
-    judged = {rule.id for rule in (*rules_table.STRUCTURE, *rules_table.CONTENT)} | {"appended-transform"}
+    judged = {rule.id for rule in (*table.STRUCTURE, *table.CONTENT)} | {"appended-transform"}
     elsewhere = {"allowed-codes", "on-demand-entry", "on-demand-content", "extra-metadata"}
     assert {rule for rule, _ in CASES} == judged - elsewhere
 
