@@ -183,7 +183,7 @@ def test_a_block_is_not_lost_between_two_numbers_that_become_one_person(store: S
 
     @sa.event.listens_for(database.engine, "after_cursor_execute")
     def slowly(connection: object, cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("UPDATE block SET person_key") and not moved.is_set():
+        if statement.startswith("UPDATE patient SET") and not moved.is_set():
             moved.set()
             go_on.wait(5)
 

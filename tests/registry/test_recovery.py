@@ -74,7 +74,7 @@ def test_what_became_of_an_update_or_a_removal_is_found_in_the_registry(database
     registry = Registry(database)
     registry.document(10, "2.999.70.1")
     update = written.request(entry_of("Doc1", "2.999.70.1", uuid(10)), new_set(), follows("Doc1"))
-    assert registry.rules.codes(Action.UPDATE, update) == []
+    assert registry.codes(Action.UPDATE, update) == []
     updating = registry.trail.events[-2]
     registry.document(20, "2.999.70.2")
     assert registry.remove(uuid(20), uuid(21), uuid(22)) == []

@@ -182,7 +182,7 @@ def test_a_new_hash_is_the_one_that_the_document_is_registered_again_by(registry
     again = [new_set(of=uuid(51)), written.member(uuid(52), uuid(51), uuid(50), "Original")]
     for value, expected in (("1" * 40, ["XDSNonIdenticalHash"]), ("0" * 40, [])):
         root = written.request(entry(uuid(50), ONE, hash=value), *again)
-        assert registry.rules.codes(Action.REGISTER, root) == expected
+        assert registry.codes(Action.REGISTER, root) == expected
 
 
 def test_a_folder_takes_its_content_along_unless_it_is_told_not_to(registry: Registry) -> None:

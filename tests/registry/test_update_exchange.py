@@ -48,7 +48,7 @@ def test_an_update_sent_again_is_a_success_recorded_as_such(registry: Registry) 
     first = registry.document(10, ONE)
     root = written.request(version(first), new_set(), follows("Doc1"))
     for expected in (Kind.UPDATED, Kind.RESENT):
-        assert registry.rules.codes(Action.UPDATE, root) == []
+        assert registry.codes(Action.UPDATE, root) == []
         assert registry.trail.last.kind is expected
     assert len(registry.entries()) == 2
 
