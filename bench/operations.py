@@ -11,7 +11,7 @@ from pathlib import Path
 
 from audit.spool import Spool
 from bench.filling import Pattern
-from bench.place import ANNE, ISSUER, OUS, REGISTRY, REPOSITORY
+from bench.place import ANNE, FEED, ISSUER, OUS, REGISTRY, REPOSITORY
 from bench.registries import HOME, Hospitals
 from bench.seeds import CONTENT, DOCUMENT, PATIENT, Seed
 from bench.worlds import pilot
@@ -26,10 +26,15 @@ from registry.bindings import Bindings
 from registry.blocks import BlockBook
 from registry.database.engine import open_database
 from registry.desk import Desk as RegistryDesk
+from registry.feed import FeedDesk, feed
 from registry.migrations import migrate
+from registry.people.book import PatientBook
+from registry.queries.understanding import Across
 from registry.query import answer_query
 from registry.register import register
+from registry.remove import remove
 from registry.store import Store
+from registry.update import update
 from repository_proxy.desk import Desk as ProxyDesk
 from repository_proxy.plan import Fetch, route
 from repository_proxy.retrieve import Release, prepare, send
@@ -100,9 +105,10 @@ class Operations:
     def _endpoints(self) -> dict[str, SoapServer]:
         rules, blocks, clock = _policy(), BlockBook(self._database), RealClock()
         profile = IssuerProfile(ISSUER, Channel.CLINICIAN, "2.1", frozenset({AUDIENCE}))
+        mine = (OUS.repository_unique_id,)
         identify = Gatekeeper(
             {ISSUER: IssuerTrust(profile, (VerifyKey(self._key.certificate),))},
-            [MachineIdentity("kit", frozenset({MACHINE}), (OUS.repository_unique_id,))],
+            [MachineIdentity("kit", frozenset({MACHINE}), mine, may_update=mine, may_remove=mine, may_feed=True)],
             {},
             lambda: rules,
             Bindings(self._database),
@@ -115,6 +121,8 @@ class Operations:
             store=self._store,
             audit=self._audit,
             home=HOME,
+            across=Across.ANY,
+            registers={"kit": mine},
         )
         proxy = ProxyDesk(
             clock=clock,
@@ -127,13 +135,21 @@ class Operations:
             upstreams=self._hospitals.upstreams,
             home=HOME,
         )
-        queries = {
-            Action.QUERY: partial(answer_query, desk=registry),
-            Action.REGISTER: partial(register, desk=registry),
+        transactions = {
+            Action.QUERY: answer_query,
+            Action.MULTI_PATIENT_QUERY: answer_query,
+            Action.REGISTER: register,
+            Action.REGISTER_ON_DEMAND: register,
+            Action.UPDATE: update,
+            Action.RESTRICTED_UPDATE: update,
+            Action.REMOVE: remove,
         }
+        feeds = FeedDesk(clock, identify, lambda: rules, self._audit, PatientBook(self._database))
+        fed = (Action.FEED_ADD, Action.FEED_REVISE, Action.FEED_MERGE)
         return {
-            REGISTRY: SoapServer(queries),
+            REGISTRY: SoapServer({action: partial(done, desk=registry) for action, done in transactions.items()}),
             REPOSITORY: SoapServer({Action.RETRIEVE: partial(prepare, desk=proxy)}),
+            FEED: SoapServer({action: partial(feed, desk=feeds) for action in fed}),
         }
 
 
@@ -150,6 +166,7 @@ def _policy() -> Policy:
         roles=frozenset(),
         purposes=frozenset(),
         availability=frozenset(Status),
+        multi_patient=True,
         signing=SigningGate.ANY,
     )
     return replace(plain, agreements={**plain.agreements, "kit": everything})

@@ -113,7 +113,7 @@ def _statement(place: Place, asked: Sequence[Person], on_sqlite: bool) -> dict[s
     for each in asked:
         query = FindDocuments(each.patient_id, frozenset({Status.APPROVED}))
         statement, bound = statements.of(query, (patient_key(each.patient_id),), True)
-        compiled = statement.compile(dialect=dialect)
+        compiled = statement.statement.compile(dialect=dialect)
         sql = str(compiled)
         ordered = [bound.get(name, compiled.params[name]) for name in compiled.positiontup or ()]
         values[each.patient_id] = ordered if on_sqlite else {**compiled.params, **bound}

@@ -25,7 +25,7 @@ PILOT = Path(__file__).resolve().parent.parent / "docs" / "examples" / "pilot" /
 OUS = source("ous")
 ISSUER = "https://sts.bench.example"
 SIMPLE = "application/soap+xml; charset=UTF-8"
-REGISTRY, REPOSITORY = "/xds/registry", "/xds/repository"
+REGISTRY, REPOSITORY, FEED = "/xds/registry", "/xds/repository", "/pix/feed"
 
 _CONFIG = """
 [node]
@@ -164,4 +164,4 @@ def people(count: int) -> list[Person]:
     return found
 
 
-__all__ = ["ANNE", "OUS", "REGISTRY", "REPOSITORY", "SIMPLE", "Place", "adhoc_query", "people", "retrieve"]
+__all__ = ["ANNE", "FEED", "OUS", "REGISTRY", "REPOSITORY", "SIMPLE", "Place", "adhoc_query", "people", "retrieve"]
