@@ -113,8 +113,11 @@ def _text(value: str, where: str, clipped: list[str]) -> str:
 def _row(one: Object, decisions: dict[Decision, int], clipped: list[str]) -> list[Json]:
     # A query's answer shares a handful of decisions among hundreds of documents: each decision is written once.
     number = decisions.setdefault(one.decision, len(decisions))
-    row: list[Json] = [number]
-    row.extend(_text(value, "objects", clipped) for value in (one.entry_uuid, one.repository_unique_id, one.unique_id))
+    texts = one.entry_uuid, one.repository_unique_id, one.unique_id
+    if max(map(len, texts)) <= MAX_TEXT:
+        row: list[Json] = [number, *texts]
+    else:
+        row = [number, *(_text(value, "objects", clipped) for value in texts)]
     if one.ending is not None or one.bytes_sent:
         row += [one.ending.value if one.ending else None, one.bytes_sent]
     return row

@@ -9,13 +9,15 @@ Source: OASIS ebRIM 3.0; ITI TF-3 4.2.3.1.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 
-from ihe import xml
-from ihe.ebrim_read import HINTS, IN_RIM, LANG, OBJECT_LIST, RANK, local, verbatim
+from ihe import spelling, xml
+from ihe.ebrim_read import OBJECT_LIST, RANK, verbatim
 from ihe.errors import Mangled
 from ihe.names import OBJECT_TYPE, IdScheme
-from ihe.submittal import Kind, SubmittedObject
+from ihe.spelling import HINTS, IN_RIM, LANG, spelled, tagged
+from ihe.submittal import Inside, Kind, Submittal, SubmittedObject
 from ihe.values import is_uuid
 
 SELF = "\x01"
@@ -36,6 +38,7 @@ _REFERENCES = frozenset({"classifiedObject", "registryObject"})
 _IDS = frozenset({"id", "lid", "sourceObject", "targetObject"}) | _REFERENCES
 _GENERATED = frozenset({"id", "lid", "home", "status"})
 _DEFAULTS = {"mimeType": "application/octet-stream"}
+_LAST_UPDATE = f'<Slot name="lastUpdateTime"><ValueList><Value>{UPDATED}</Value></ValueList></Slot>'
 _MOST_PARTS = 0xFFFF
 _PLAIN_MEMBERSHIPS: tuple[list[tuple[str, tuple[str, ...], str]], ...] = (
     [],
@@ -51,24 +54,23 @@ def body_of(submitted: SubmittedObject, given: Callable[[str], str]) -> bytes:
     `given` answers the UUID allocated to any id of the submission.
     Raises: Mangled for content that has no place (the rules have refused it before).
     """
-    writer = _Body(submitted, given)
     attributes = {
-        name: value for name, value in _attributes(submitted.element, "ExtrinsicObject") if name not in _GENERATED
+        name: value
+        for name, value in spelling.escaped(spelling.said(submitted.element)).items()
+        if name not in _GENERATED
     }
     if submitted.kind is Kind.ENTRY:
         attributes = _DEFAULTS | attributes
     else:
         attributes["objectType"] = OBJECT_TYPE + submitted.tag
-    inside = writer.children()
-    return f"<{submitted.tag}{HEAD}{_spelled(attributes)}>{inside}</{submitted.tag}>".encode()
+    inside = _Body(submitted, given).children()
+    return f"<{submitted.tag}{HEAD}{spelled(attributes)}>{inside}</{submitted.tag}>".encode()
 
 
 def association_body_of(submitted: SubmittedObject, given: Callable[[str], str]) -> bytes:
     """The stored form of an association: what stands inside it, or nothing where it says only SubmissionSetStatus."""
     said = [(slot.name, slot.values, slot.slot_type) for slot in submitted.slots]
-    if said in _PLAIN_MEMBERSHIPS and not any(
-        local(child) not in ("Slot", "VersionInfo") for child in submitted.element
-    ):
+    if said in _PLAIN_MEMBERSHIPS and all(each.name in ("Slot", "VersionInfo") for each in submitted.inside):
         return b""
     return _Body(submitted, given).children().encode()
 
@@ -83,111 +85,49 @@ class _Body:
 
     def children(self) -> str:
         submitted = self._submitted
-        inside = sorted(submitted.element, key=lambda child: RANK.get(local(child), len(RANK)))
-        beside = [
-            label.element for label in submitted.classifications if label.element.getparent() is not submitted.element
-        ]
-        written: list[tuple[int, str]] = [(RANK["VersionInfo"], f'<VersionInfo versionName="{VERSION}"/>')]
+        written = [(RANK["VersionInfo"], f'<VersionInfo versionName="{VERSION}"/>')]
         if submitted.kind is Kind.FOLDER:
-            written.append((RANK["Slot"], _slot("lastUpdateTime", {}, (UPDATED,))))
-        for child in [*inside, *beside]:
-            name = local(child)
-            if name != "VersionInfo" and not (name == "Slot" and self._is_generated(child)):
-                written.append((RANK[name], self._child(name, child)))
-        # Stable: among those of one name the sender's order stands, and labels from beside come last.
-        return "".join(text for _, text in sorted(written, key=lambda ranked: ranked[0]))
+            written.append((RANK["Slot"], _LAST_UPDATE))
+        # Labels from beside come last, among those of one name the sender's order stands.
+        for each in (*_in_order(submitted.inside), *submitted.beside):
+            if each.part is not None:
+                written.append((RANK[each.name], self._part(each)))
+            elif each.name != "VersionInfo":
+                written.append((RANK[each.name], self._slot(each) if each.name == "Slot" else each.text))
+        return "".join([text for _, text in sorted(written, key=itemgetter(0))])
 
-    def _is_generated(self, slot: xml.Element) -> bool:
-        return self._submitted.kind is Kind.FOLDER and slot.get("name") == "lastUpdateTime"
+    def _slot(self, each: Inside) -> str:
+        """A slot as it was sent, but for one that the registry tells itself and those of _READ_OTHERWISE."""
+        name = each.element.get("name", "")
+        if self._submitted.kind is Kind.FOLDER and name == "lastUpdateTime":
+            return ""
+        if self._submitted.kind is not Kind.ENTRY or name not in _READ_OTHERWISE:
+            return each.text
+        values = _READ_OTHERWISE[name](tuple(verbatim(value) for value in each.element.iter(f"{IN_RIM}Value")))
+        attributes = spelled(spelling.escaped(spelling.said(each.element)))
+        return tagged("Slot", attributes, spelling.values(values))
 
-    def _child(self, name: str, child: xml.Element) -> str:
-        if name == "Slot":
-            return self._slot(child)
-        if name in ("Classification", "ExternalIdentifier"):
-            return self._part(name, child)
-        return plain(child)
-
-    def _slot(self, slot: xml.Element) -> str:
-        values = tuple(verbatim(value) for value in slot.iter(f"{IN_RIM}Value"))
-        if self._submitted.kind is not Kind.ENTRY:
-            return plain(slot)
-        match slot.get("name"):
-            case "URI":
-                return _slot("URI", dict(_attributes(slot, "Slot")), tuple(map(xml.escape_text, joined(values))))
-            case "hash":
-                # The one attribute that is compared without regard to case; readers compare it as text all the same.
-                return _slot("hash", dict(_attributes(slot, "Slot")), tuple(xml.escape_text(v.lower()) for v in values))
-        return plain(slot)
-
-    def _part(self, name: str, part: xml.Element) -> str:
-        attributes = dict(_attributes(part, name))
+    def _part(self, each: Inside) -> str:
+        attributes = dict(each.attributes)
         self._parts += 1
         if self._parts > _MOST_PARTS:
             raise Mangled("too many parts in one object")
         if not is_uuid(attributes.get("id", "")):
             attributes["id"] = f"{PART}{self._parts:04x}"
-        for reference in _REFERENCES & attributes.keys():
-            value = part.get(reference, "")
-            is_own = value == self._submitted.id
-            attributes[reference] = SELF if is_own else xml.escape_attribute(self._given(value))
-        attributes["objectType"] = OBJECT_TYPE + name
+        for reference in _REFERENCES:
+            if reference in attributes:
+                value = each.element.get(reference, "")
+                is_own = value == self._submitted.id
+                attributes[reference] = SELF if is_own else xml.escape_attribute(self._given(value))
+        attributes["objectType"] = OBJECT_TYPE + each.name
         if attributes.get("identificationScheme") in PATIENT_SCHEMES:
             attributes["value"] = PATIENT
-        inside = sorted(part, key=lambda child: RANK.get(local(child), len(RANK)))
-        return _element(name, attributes, "".join(plain(child) for child in inside))
+        return tagged(each.name, spelled(attributes), "".join([found.text for found in _in_order(each.inside)]))
 
 
-def plain(element: xml.Element) -> str:
-    """An element of ebRIM and all below it in the one spelling, without holes. Raises: Mangled for foreign content."""
-    return _plain(element, None)
-
-
-def _plain(element: xml.Element, renamed: Callable[[str, str], str] | None) -> str:
-    tag = str(element.tag)
-    if not tag.startswith(IN_RIM):
-        raise Mangled("an element that is not of ebRIM")
-    name = tag[len(IN_RIM) :]
-    if name == "Value":
-        inside = xml.escape_text(verbatim(element))
-    else:
-        inside = "".join([_plain(child, renamed) for child in element])
-    if not element.attrib:
-        return f"<{name}>{inside}</{name}>" if inside else f"<{name}/>"
-    attributes = dict(_attributes(element, name))
-    if renamed is not None:
-        attributes = {key: renamed(key, value) for key, value in attributes.items()}
-    return _element(name, attributes, inside)
-
-
-def _attributes(element: xml.Element, name: str) -> list[tuple[str, str]]:
-    """The attributes as (name, escaped value). The character set of a string is that of the message, always."""
-    found = []
-    for attribute, value in element.items():
-        key = str(attribute)
-        if key[0] != "{":
-            found.append((key, xml.escape_attribute(str(value))))
-        elif key == LANG:
-            found.append(("xml:lang", xml.escape_attribute(str(value))))
-        elif key not in HINTS:
-            raise Mangled("an attribute that is not of ebRIM")
-    if name == "LocalizedString":
-        return [pair for pair in found if pair[0] != "charset"] + [("charset", "UTF-8")]
-    return found
-
-
-def _spelled(attributes: dict[str, str]) -> str:
-    return "".join([f' {name}="{attributes[name]}"' for name in sorted(attributes)])
-
-
-def _element(name: str, attributes: dict[str, str], inside: str) -> str:
-    start = f"<{name}{_spelled(attributes)}"
-    return f"{start}>{inside}</{name}>" if inside else f"{start}/>"
-
-
-def _slot(name: str, attributes: dict[str, str], values: tuple[str, ...]) -> str:
-    """A slot of values that are escaped already."""
-    written = "".join(_element("Value", {}, value) for value in values)
-    return _element("Slot", attributes | {"name": name}, _element("ValueList", {}, written))
+def _in_order(inside: Sequence[Inside]) -> Sequence[Inside]:
+    """In the order of the schema."""
+    return sorted(inside, key=lambda each: RANK[each.name])
 
 
 def joined(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -198,24 +138,78 @@ def joined(values: tuple[str, ...]) -> tuple[str, ...]:
     return ("".join(rest for _, _, rest in sorted(pieces, key=lambda piece: int(piece[0]))),)
 
 
-def digest(body: xml.Element) -> bytes:
+def _in_lower_case(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(value.lower() for value in values)
+
+
+_READ_OTHERWISE: Mapping[str, Callable[[tuple[str, ...]], tuple[str, ...]]] = {"URI": joined, "hash": _in_lower_case}
+"""Slots of an entry that are not stored as they were sent: a URI is whole, and the hash in lower case. It is compared
+without regard to case, as nothing else is, and readers compare it as text all the same."""
+
+
+def digest(submittal: Submittal) -> bytes:
     """SHA-256 of what a submission says, so that sending it again can be told from sending another (ruling C5).
 
     Spelling does not count, nor do symbolic ids, which mean nothing outside the message: each counts as its place of
-    first appearance. UUIDs, values and the order of objects count.
+    first appearance. UUIDs, values and the order of objects count. What is hashed must stay what it is, byte for byte:
+    digests of years ago are compared with it.
+    Raises: Mangled for foreign content.
     """
-    places: dict[str, str] = {}
-
-    def renamed(name: str, value: str) -> str:
-        if name not in _IDS or value.startswith("urn:uuid:"):
-            return value
-        return places.setdefault(value, f"{SELF}{len(places)}")
-
+    if submittal.foreign:
+        raise Mangled("content that is not of ebRIM")
+    names = _Symbols()
+    known = {found.element: found for found in submittal.objects if found.kind is not Kind.OTHER}
     total = hashlib.sha256()
-    for objects in body.iterchildren(OBJECT_LIST):
+    for objects in submittal.body.iterchildren(OBJECT_LIST):
         for element in objects:
-            total.update(_plain(element, renamed).encode())
+            found = known.get(element)
+            if found is None:
+                total.update(_plain(element, names).encode())
+                continue
+            # Inside out: ids of parts appear before that of the object.
+            inside = "".join([_as_sent(each, names) for each in found.inside])
+            attributes = names.replaced(spelling.escaped(spelling.said(element)))
+            total.update(tagged(found.tag, spelled(attributes), inside).encode())
     return total.digest()
+
+
+def _as_sent(each: Inside, names: _Symbols) -> str:
+    if each.part is None:
+        return each.text
+    attributes = names.replaced(each.attributes)
+    return tagged(each.name, spelled(attributes), "".join([found.text for found in each.inside]))
+
+
+class _Symbols:
+    """Symbolic ids, each as its place of first appearance."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, str] = {}
+
+    def replaced(self, attributes: Mapping[str, str]) -> dict[str, str]:
+        """The attributes with those that are symbolic ids replaced."""
+        said = dict(attributes)
+        for name in said:
+            if name in _IDS and not (value := said[name]).startswith("urn:uuid:"):
+                said[name] = self._places.setdefault(value, f"{SELF}{len(self._places)}")
+        return said
+
+
+def _plain(element: xml.Element, names: _Symbols) -> str:
+    """Any element of ebRIM and all below it, by the tree alone: for the few that are not read as objects."""
+    tag = str(element.tag)
+    if not tag.startswith(IN_RIM):
+        raise Mangled("an element that is not of ebRIM")
+    name = tag[len(IN_RIM) :]
+    inside = (
+        xml.escape_text(verbatim(element)) if name == "Value" else "".join([_plain(each, names) for each in element])
+    )
+    said = spelling.said(element)
+    if any(key[0] == "{" and key != LANG and key not in HINTS for key in said):
+        raise Mangled("an attribute that is not of ebRIM")
+    if name == "LocalizedString":
+        return spelling.localized(said)
+    return tagged(name, spelled(names.replaced(spelling.escaped(said))), inside)
 
 
 def part_prefix(entry_uuid: str) -> str:

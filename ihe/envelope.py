@@ -32,8 +32,8 @@ SECURITY_REFUSED = "The security header was not accepted"
 """The one text of every refusal of a security header; the reason is for the trail alone."""
 
 _ENCODED = etree.XPath(
-    "boolean(//@soap12:encodingStyle | //@*[namespace-uri() = 'http://www.w3.org/2003/05/soap-encoding'])",
-    namespaces={"soap12": SOAP12},
+    "boolean(//@soap12:encodingStyle | //@encoding:*)",
+    namespaces={"soap12": SOAP12, "encoding": "http://www.w3.org/2003/05/soap-encoding"},
 )
 
 

@@ -107,11 +107,19 @@ class Unacceptable(Exception):
         return f"{self.fault.value.partition('^')[2]} at {self.location or 'the message'}"
 
 
+SEPARATORS = (b"|", b"^", b"&", b"~", b"\r", b"\n")
+MOST_SEPARATORS = 4000
+"""Fields, repetitions and components together: a feed's largest has some hundreds, and 64 KiB of nothing but
+repetitions take 1.4 s to split."""
+
+
 def read(raw: bytes, charset: str) -> Notice:
     """The one message in `raw`, a frame's content. `charset` is Python's name of what MSH-18 empty stands for.
 
     Raises: Unacceptable, and nothing else for any bytes.
     """
+    if sum(raw.count(each) for each in SEPARATORS) > MOST_SEPARATORS:
+        raise Unacceptable(Header(), Answer.REJECT, Fault.SEQUENCE, "MSH^1")
     # Every character set that is served holds ASCII as it is, and the header is ASCII.
     segments = _segments(raw.decode("latin-1"))
     header = _header(segments[0])

@@ -6,12 +6,12 @@ Times are DTM as submitted (`YYYY[MM[DD[hh[mm[ss]]]]]`, UTC). Identifiers are op
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ihe.names import AssociationType, Status
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Coded:
+class Coded(NamedTuple):
     """A code and its coding scheme, compared verbatim (TF-3 4.2.3.1.2). The display name is no part of its identity."""
 
     value: str

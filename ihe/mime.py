@@ -13,7 +13,12 @@ from urllib.parse import unquote
 
 from ihe.errors import Mangled
 
-_PARAMETER = re.compile(r"[ \t]*;[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*(\"(?:[^\"\\]|\\.)*\"|[^;\"]*))?")
+_PARAMETER = re.compile(
+    r"[ \t]*;[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*"
+    r"(?:\"((?:[^\"\\]|\\.)*)\"(?:[ \t]+\Z)?|([^;\"]*)))?"
+)
+"""A semicolon, and behind it nothing, or a name with a quoted or a bare value. White space alone may end the line."""
+_ESCAPED = re.compile(r"\\(.)")
 _FOLD = re.compile(r"\r\n[ \t]+")
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -34,18 +39,16 @@ def parameters(content_type: str) -> tuple[str, dict[str, str]]:
         if match is None:
             raise Mangled("media type parameters cannot be read")
         position = match.end()
-        name, value = match[1], match[2]
+        name, quoted, plain = match.groups()
         if name is None:
-            # A semicolon with nothing behind it; white space alone may end the line.
-            position = len(line) if not line[position:].strip(" \t") else position
             continue
-        if name.lower() in found:
+        name = name.lower()
+        if name in found:
             raise Mangled("a media type parameter occurs twice")
-        if value.startswith('"'):
-            found[name.lower()] = re.sub(r"\\(.)", r"\1", value[1:-1])
-            position = len(line) if not line[position:].strip(" \t") else position
+        if quoted is None:
+            found[name] = plain.strip(" \t")
         else:
-            found[name.lower()] = value.strip(" \t")
+            found[name] = _ESCAPED.sub(r"\1", quoted) if "\\" in quoted else quoted
     return media.strip(" \t").lower(), found
 
 
@@ -143,11 +146,14 @@ class _QuotedPrintable:
         return b""
 
 
+_PLAIN = _Identity()
+
+
 def decoder(transfer_encoding: str) -> Decoder:
-    """A fresh decoder for a Content-Transfer-Encoding; empty means binary (RFC 2045 section 6). Raises Mangled."""
+    """A decoder for a Content-Transfer-Encoding; empty means binary (RFC 2045 section 6). Raises Mangled."""
     match transfer_encoding.strip(" \t").lower():
         case "" | "binary" | "8bit" | "7bit":
-            return _Identity()
+            return _PLAIN
         case "base64":
             return _Base64()
         case "quoted-printable":

@@ -6,7 +6,7 @@ Sources: RFC 2045, 2046 and 2387, W3C XOP 1.0, ITI TF-2 appendix V.8.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -97,6 +97,7 @@ class PackageEnds:
 
 
 Event = PartBegins | Content | PartEnds | PackageEnds
+PART_ENDS, PACKAGE_ENDS = PartEnds(), PackageEnds()
 
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 _CONTENT_ID = re.compile(r"[!#$%&'*+./0-9:;=?@A-Z^_`a-z{|}~,-]{1,250}")
@@ -126,7 +127,10 @@ class _Parser(multipart.PushMultipartParser):  # type: ignore[misc]  # the same
         super()._on_segment_headerline(line)
 
     def _create_segment(self, headerlist: list[tuple[str, str]]) -> Any:
-        if sum(len(name) + len(value) + 4 for name, value in headerlist) > self._header_bytes:
+        size = 0
+        for name, value in headerlist:
+            size += len(name) + len(value) + 4
+        if size > self._header_bytes:
             raise Mangled("part headers too large")
         # Only Content-Disposition and Content-Type would be looked at, and this reader looks at them itself.
         segment = multipart.MultipartSegment([])
@@ -186,7 +190,7 @@ class Reader:
         if not self._ended:
             try:
                 for found in self._parser.parse(chunk):
-                    events.extend(self._event(found))
+                    self._take(found, events)
             except multipart.MultipartError:
                 raise Mangled("multipart message cannot be read") from None
             if self._parser.complete:
@@ -214,27 +218,28 @@ class Reader:
         self._before = None
         return held[found + 2 :]
 
-    def _event(self, found: Any) -> Iterator[Event]:
+    def _take(self, found: Any, events: list[Event]) -> None:
         if found is None:
             self._root_left = None
             if rest := self._decoder.end():
-                yield Content(rest)
-            yield PartEnds()
+                events.append(Content(rest))
+            events.append(PART_ENDS)
         elif isinstance(found, multipart.MultipartSegment):
-            yield self._begin(found.headerlist)
+            events.append(self._begin(found.headerlist))
         elif chunk := self._decoder.feed(bytes(found)):
             if self._root_left is not None:
                 self._root_left -= len(chunk)
                 if self._root_left < 0:
                     raise Mangled("root part too large")
-            yield Content(chunk)
+            events.append(Content(chunk))
 
     def _begin(self, lines: list[tuple[str, str]]) -> PartBegins:
         headers: dict[str, str] = {}
         for name, value in lines:
-            if name.lower() in headers and name.lower() in _ONCE:
+            name = name.lower()
+            if name in headers and name in _ONCE:
                 raise Mangled("a part header occurs twice")
-            headers.setdefault(name.lower(), value.strip(" \t"))
+            headers.setdefault(name, value.strip(" \t"))
         content_id = bare(headers.get("content-id", ""))
         if content_id:
             if not self._limits.lenient and _CONTENT_ID.fullmatch(content_id) is None:
@@ -272,7 +277,7 @@ class Reader:
         if not self._root_seen:
             raise Mangled("no root part")
         self._ended = True
-        return PackageEnds()
+        return PACKAGE_ENDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ Sources: OASIS ebRS 3.0 5.4 (RemoveObjectsRequest), IHE ITI supplement Remove Me
 from __future__ import annotations
 
 from ihe import xml
-from ihe.ebrim_read import IN_RIM
 from ihe.errors import XdsError, XdsFailure
 from ihe.names import Code
+from ihe.spelling import IN_RIM
 
 DELETE_ALL = "urn:oasis:names:tc:ebxml-regrep:DeletionScopeType:DeleteAll"
 """What the schema says for a deletionScope that is absent."""

@@ -6,8 +6,11 @@ Sources: OASIS ebRIM 3.0, ITI TF-3 4.2.1 and 4.2.3.1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ihe import xml
 
@@ -22,8 +25,7 @@ class Kind(StrEnum):
     OTHER = "unknown object"
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """A named list of values, verbatim."""
 
     name: str
@@ -32,8 +34,7 @@ class Slot:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class LocalizedString:
+class LocalizedString(NamedTuple):
     """One language of a name or description."""
 
     value: str
@@ -81,6 +82,25 @@ class ExternalIdentifier(Part):
     identified: str
 
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Inside(NamedTuple):
+    """One child element of an object or part, and how it is written (ihe.spelling)."""
+
+    name: str
+    """Local name."""
+    element: xml.Element
+    text: str
+    """The element as it is written; empty for a part, whose ids are still to be told."""
+    part: Part | None = None
+    """The Classification or ExternalIdentifier that it is."""
+    attributes: Mapping[str, str] = _NOTHING
+    """Of a part: as they are written, in the order sent."""
+    inside: tuple[Inside, ...] = ()
+    """Of a part: what stands in it, in the order sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class SubmittedObject:
     """One registry object, whatever its kind, attributes verbatim and empty where absent."""
@@ -106,6 +126,10 @@ class SubmittedObject:
     """associationType."""
     source: str
     target: str
+    inside: tuple[Inside, ...]
+    """Everything that stands in its element and has its place there, in the order sent."""
+    beside: tuple[Inside, ...]
+    """Labels that stood beside it in the list."""
     element: xml.Element
 
     def slot(self, name: str) -> Slot | None:

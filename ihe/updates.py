@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 from ihe import ebrim, xml
 from ihe.canonical import association_body_of, digest
-from ihe.ebrim_read import IN_RIM, verbatim
+from ihe.ebrim_read import verbatim
 from ihe.metadata import Association, Submission
 from ihe.names import RIM, SUBMIT_ASSOCIATION, UPDATE_AVAILABILITY_STATUS, WITHDRAWN, AssociationType, Status
+from ihe.spelling import IN_RIM
 from ihe.submittal import Kind, Submittal, SubmittedObject
 from ihe.values import is_symbolic
 
@@ -166,7 +167,7 @@ def typed(submittal: Submittal, asked: Operations, new_uuid: Callable[[], str]) 
         replace(each, withdrawn=by_uuid[each.entry_uuid].found.value(WITHDRAWN) == TRUE) for each in sent.entries
     )
     return Update(
-        submission=replace(sent, entries=entries, associations=(*kept, *hubs), digest=digest(submittal.body)),
+        submission=replace(sent, entries=entries, associations=(*kept, *hubs), digest=digest(submittal)),
         versions={uuid: _version(uuid, each) for uuid, each in by_uuid.items()},
         statuses=tuple(_status(each, given) for each in asked.statuses),
         submitted=tuple(_association(each.found, given) for each in asked.submitted if each.found is not None),

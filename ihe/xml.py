@@ -20,7 +20,7 @@ from typing import Any
 from lxml import etree
 
 from ihe.errors import Mangled, XdsError, XdsFailure, clip
-from ihe.names import Code
+from ihe.names import RIM, Code
 
 Element = etree._Element
 """A parsed element. Other packages name the type from here, so that one package alone depends on the parser."""
@@ -98,8 +98,6 @@ WORN = 8 * MiB
 libxml2 keeps every element, attribute and namespace name it meets until the thread ends. Honest messages share a few
 hundred; a hostile one of 2 MiB was measured to leave 16 MB behind, so that a thread holds some 64 MB of them at most.
 """
-
-
 TIRED = 1 * MiB
 """Bytes after which the thread that parses for a worn one is replaced: some thousand honest messages."""
 
@@ -242,6 +240,14 @@ def _deeper_than(depth: int) -> Callable[[Element], bool]:
     return lambda root: bool(path(root))
 
 
+_LOOSE_TEXT = etree.XPath("boolean(.//text()[normalize-space()][not(parent::r:Value)])", namespaces={"r": RIM})
+
+
+def has_loose_text(objects: Element) -> bool:
+    """Whether any text below a list of registry objects stands elsewhere than in a value of a slot."""
+    return bool(_LOOSE_TEXT(objects))  # in C: 7 us for a document, a third of what every text and tail would take here
+
+
 def write(element: Element) -> bytes:
     """`element` alone as UTF-8, with every namespace it needs, without declaration and without what follows it."""
     written: bytes = etree.tostring(element, encoding="UTF-8", xml_declaration=False, with_tail=False)
@@ -259,11 +265,15 @@ def text(element: Element | None) -> str:
 
 def escape_text(plain: str) -> str:
     """`plain` as XML text, whatever it holds: what XML cannot carry becomes U+FFFD."""
+    if plain.isprintable() and "&" not in plain and "<" not in plain and ">" not in plain:
+        return plain  # nearly everything, in a third of the time that the search takes
     return plain if _ALWAYS_REFUSED.search(plain) is None else plain.translate(_IN_TEXT)
 
 
 def escape_attribute(plain: str) -> str:
     """`plain` as the inside of an attribute in double quotes; tabs and line breaks survive normalisation."""
+    if plain.isprintable() and "&" not in plain and "<" not in plain and ">" not in plain and '"' not in plain:
+        return plain
     return plain if _REFUSED_IN_ATTRIBUTE.search(plain) is None else plain.translate(_IN_ATTRIBUTE)
 
 

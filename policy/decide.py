@@ -115,11 +115,30 @@ def decide(
     Rows B2, D and E5 deny for the whole family, superseded versions aside; the others are the entry's own. Where an
     agreement shares Deprecated entries, one that was superseded or replaced shows only if what took its place does:
     `replaced_by` holds the family of each document that replaced this one, step by step.
+
+    An entry alone in its family, of a patient without blocks of single documents or sources, is decided by what
+    Standing.alike() takes from it and by nothing else; the next one that is alike is not decided again.
     """
-    if not (len(family) == 1 and family[0] is entry) and all(entry.entry_uuid != each.entry_uuid for each in family):
-        family = (*family, entry)
-    alone = len(family) == 1
     standing = situation.standing_for(entry)
+    if not (len(family) == 1 and family[0] is entry):
+        if all(entry.entry_uuid != each.entry_uuid for each in family):
+            family = (*family, entry)
+    elif not replaced_by and not situation.held(entry.patient_id).narrower:
+        alike = standing.alike(entry, situation.now)
+        if (decision := standing.decided.get(alike)) is None:
+            decision = standing.decided[alike] = _decide(situation, standing, family, entry, ())
+        return decision
+    return _decide(situation, standing, family, entry, replaced_by)
+
+
+def _decide(
+    situation: Situation,
+    standing: Standing,
+    family: Sequence[EntryFacts],
+    entry: EntryFacts,
+    replaced_by: Sequence[Sequence[EntryFacts]],
+) -> Decision:
+    alone = len(family) == 1
     failures = [Failure(reason) for reason in standing.failed]
     opened = _patient_rows(situation, standing, entry, failures)
     for other in () if alone else current(family):
@@ -277,7 +296,14 @@ def _successors_show(
         if other.lid == entry.lid and other.version > entry.version:
             if not decide(situation, family, other).permit:
                 return False
-    return all(later and decide_document(situation, later[0].key, later).permit for later in replaced_by)
+    return all(_shows(situation, later) for later in replaced_by)
+
+
+def _shows(situation: Situation, family: Sequence[EntryFacts]) -> bool:
+    if (found := situation.shown.get(id(family))) is None:
+        shows = bool(family) and decide_document(situation, family[0].key, family).permit
+        found = situation.shown[id(family)] = (family, shows)
+    return found[1]
 
 
 def _corrected_away(situation: Situation, family: Sequence[EntryFacts]) -> bool:

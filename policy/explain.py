@@ -165,7 +165,7 @@ def _blocks(*reasons: Reason) -> Callable[[Situation, EntryFacts], str]:
 
 def _document_block(situation: Situation, entry: EntryFacts) -> str:
     codes = ", ".join(code.value for code in entry.confidentiality_codes)
-    unknown = unknown_codes(entry)
+    unknown = unknown_codes(entry.confidentiality_codes)
     return "; ".join(
         part
         for part in (

@@ -226,7 +226,8 @@ def code_9603(code: Coded) -> str | None:
     return code.value.replace("-", "_") if code.scheme.strip().lower() in _SCHEMES_9603 else None
 
 
-def unknown_codes(entry: EntryFacts) -> tuple[str, ...]:
+@lru_cache(maxsize=4096)
+def unknown_codes(confidentiality_codes: tuple[Coded, ...]) -> tuple[str, ...]:
     """Codes that claim to be of list 9603 and are not: no ground to hide from personnel, but operators must know."""
-    found = [code_9603(code) for code in entry.confidentiality_codes if code_9603(code) is not None]
-    return tuple(sorted({code for code in found if code is not None and code not in KNOWN_9603}))
+    found = {code_9603(code) for code in confidentiality_codes}
+    return tuple(sorted(code for code in found if code is not None and code not in KNOWN_9603))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from policy.decide import Situation, decide, decide_alone, outlook
 from policy.facts import Decision, EntryFacts, Reason
 from policy.rows import unknown_codes
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(NamedTuple):
     """All entries of one (repositoryUniqueId, uniqueId), and those of them that the query matched."""
 
     entries: tuple[EntryFacts, ...]
@@ -25,8 +25,7 @@ class Family:
     agreement shares Deprecated entries."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """One wanted entry and what was decided about it."""
 
     entry: EntryFacts
@@ -73,7 +72,7 @@ def shield(situation: Situation, found: Sequence[Family]) -> Shown:
             judgements.append(Judgement(entry, decision))
             if decision.permit:
                 visible.append(entry.entry_uuid)
-            for code in unknown_codes(entry):
+            for code in unknown_codes(entry.confidentiality_codes):
                 notes[f"{entry.entry_uuid}: unknown 9603 code {code}"] = None
     return Shown(tuple(visible), tuple(judgements), closed, tuple(notes))
 
@@ -122,7 +121,8 @@ def shield_all(
         for each in containers
     }
     visible = set(shown.visible)
-    open_containers, open_links = list(containers), list(links)
+    # The newest version of a folder first: a long line of them is then seen through in one round.
+    open_containers, open_links = sorted(containers, key=lambda each: len(each.later)), list(links)
     grown = -1
     # What shows lets more show, and never less: a folder its memberships, those the set that brought them.
     while grown < len(visible):
@@ -130,12 +130,9 @@ def shield_all(
         open_links = [each for each in open_links if each.entry_uuid not in visible]
         visible |= {each.entry_uuid for each in open_links if association_shown(each.ends, visible)}
         open_containers = [each for each in open_containers if each.entry_uuid not in visible]
-        visible |= {
-            each.entry_uuid
-            for each in open_containers
-            if container_shown(each.members, visible, alone[each.entry_uuid].permit)
-            and all(later in visible for later in each.later)
-        }
+        for each in open_containers:
+            if container_shown(each.members, visible, alone[each.entry_uuid].permit) and visible.issuperset(each.later):
+                visible.add(each.entry_uuid)
     judged = {each.entry.entry_uuid: each.decision for each in shown.judgements}
     hidden = {each.entry_uuid: _of_members(each, alone[each.entry_uuid], judged) for each in open_containers}
     return Seen(frozenset(visible), shown, alone | {uuid: hidden[uuid] for uuid in hidden if uuid not in visible})

@@ -6,14 +6,16 @@ twenty entries cost little more than one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from ihe.metadata import Coded
+from ihe.names import Status
 from policy.agreements import Policy, Seat, Source
 from policy.blocks import ABSOLUTE, PATIENT_WIDE, REASON_OF, Block, BlockKind, covers, covers_caller
-from policy.facts import Basis, Channel, DocumentKey, EntryFacts, Reason, Subject
+from policy.facts import Basis, Channel, Decision, DocumentKey, EntryFacts, Reason, Subject
 from policy.rows import Caller, first, opening, rows_of
 
 
@@ -22,6 +24,9 @@ class Failure(NamedTuple):
 
     reason: Reason
     block: str = ""
+
+
+Alike = tuple[str, Status, Coded, Coded, tuple[Coded, ...], bool, bool, bool, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,32 @@ class Standing:
     failed: tuple[Reason, ...]
     agreement: str
     """The agreement at the first failing row, by lowest id; empty where none names source and caller."""
+    aged: bool
+    """Whether an agreement of these seats has a limit of age."""
+    decided: dict[Alike, Decision] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What policy.decide has said here of entries that are alike."""
 
     @property
     def open(self) -> bool:
         """Whether this source gives the caller anything at all."""
         return not self.failed
+
+    def alike(self, entry: EntryFacts, now: datetime) -> Alike:
+        """Everything in which two entries at this source can differ to the rows B2, D1-D3 and E, block records aside.
+
+        Times count as passed or not; when it was created only where a seat has a limit of age.
+        """
+        return (
+            entry.patient_id,
+            entry.status,
+            entry.class_code,
+            entry.type_code,
+            entry.confidentiality_codes,
+            entry.withdrawn,
+            entry.signed_at is None,
+            (entry.registered_at if entry.signed_at is None else entry.signed_at) <= now,
+            entry.creation_time if self.aged else "",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +100,11 @@ class Situation:
     _standings: dict[tuple[str, bool], Standing] = field(default_factory=dict, init=False, repr=False, compare=False)
     _held: dict[str, Held] = field(default_factory=dict, init=False, repr=False, compare=False)
     _whole: list[tuple[Standing, ...]] = field(default_factory=list, init=False, repr=False, compare=False)
+    shown: dict[int, tuple[Sequence[EntryFacts], bool]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Families by identity, kept so that none takes another's, and whether one entry of each may be listed: of what
+    replaced others every one of those asks."""
 
     @property
     def is_machine(self) -> bool:
@@ -157,7 +188,7 @@ class Situation:
         seats = self._seats(source, own)
         source_id = "" if source is None else source.source_id
         if not seats:
-            return Standing(source_id, source, (), (Reason.NO_AGREEMENT_SOURCE,), "")
+            return Standing(source_id, source, (), (Reason.NO_AGREEMENT_SOURCE,), "", aged=False)
         caller = Caller(self.subject, self.now)
         failed: list[Reason] = []
         stuck = seats
@@ -168,7 +199,8 @@ class Situation:
             else:
                 stuck = stuck if failed else seats
                 failed.append(reason)
-        return Standing(source_id, source, seats, tuple(failed), lowest(stuck if failed else seats))
+        aged = any(seat.agreement.max_age is not None for seat in seats)
+        return Standing(source_id, source, seats, tuple(failed), lowest(stuck if failed else seats), aged)
 
     def _units(self) -> frozenset[str]:
         subject = self.subject

@@ -177,13 +177,15 @@ class Gate:
 def _framing(scope: Scope) -> dict[bytes, list[bytes]]:
     """Headers by lower-case name. Raises Refused for what another reader of the same bytes could read differently."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
-    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+    named: dict[bytes, list[bytes]] = {}
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value)
+        named.setdefault(name, []).append(value)
+    if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise Refused(431)
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET:
         raise Refused(431)
-    named: dict[bytes, list[bytes]] = {}
-    for name, value in headers:
-        named.setdefault(name, []).append(value)
     hosts = len(named.get(b"host", ()))
     if hosts > 1 or (hosts == 0 and scope["http_version"] != "1.0"):
         raise Refused(400)

@@ -65,7 +65,9 @@ def count(paths: Iterable[Path]) -> int | None:
 def _below(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders.sort()
-        yield from (Path(place, name) for name in sorted(names) if _wanted(name))
+        wanted = (Path(place, name) for name in sorted(names) if _wanted(name))
+        # A pipe among them would be waited for, and a device read.
+        yield from (path for path in wanted if path.is_file())
 
 
 def _wanted(name: str) -> bool:

@@ -52,6 +52,7 @@ class Journal:
         """Keys of what is in the registry."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.fchmod(number, 0o600)  # also where it was there before
         self._file = os.fdopen(number, "a", encoding="utf-8")
         # A line that a kill cut short must not take the next one with it.
         if self._file.tell() and not _ends(path):

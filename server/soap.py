@@ -114,6 +114,11 @@ class _Protocol(ProtocolBase):  # type: ignore[misc]
     def decompose_incoming_envelope(self, ctx: Any, message: Any) -> None:
         ctx.method_request_string = _OPERATION[ctx.udc.call.action]
 
+    def generate_method_contexts(self, ctx: Any) -> list[Any]:
+        # No operation has auxiliary methods, for which alone spyne would copy the context.
+        (ctx.descriptor,) = self.get_call_handles(ctx)
+        return [ctx]
+
     def deserialize(self, ctx: Any, message: Any) -> None:
         ctx.in_object = ctx.udc.call
 
@@ -133,20 +138,23 @@ _Operations: Any = type(
     "_Operations", (Service,), {name: _operation(name) for name in (action.name.lower() for action in Action)}
 )
 
-_HEAVY = (
-    "udc",
-    "in_string",
-    "in_document",
-    "in_header_doc",
-    "in_body_doc",
-    "in_object",
-    "out_object",
-    "out_document",
-    "out_body_doc",
-    "out_string",
-    "in_error",
-    "out_error",
+_EMPTIED = dict.fromkeys(
+    (
+        "udc",
+        "in_string",
+        "in_document",
+        "in_header_doc",
+        "in_body_doc",
+        "in_object",
+        "out_object",
+        "out_document",
+        "out_body_doc",
+        "out_string",
+        "in_error",
+        "out_error",
+    )
 )
+"""What is heavy in a context, let go of."""
 
 
 class SoapServer(ServerBase):  # type: ignore[misc]
@@ -168,10 +176,10 @@ class SoapServer(ServerBase):  # type: ignore[misc]
         """
         incoming = _Incoming(raw, content_type, peer, self.transactions)
         packaging = packaging_of(content_type) or Packaging.SIMPLE
-        first = context = MethodContext(self, MethodContext.SERVER)
-        first.udc, first.in_string = incoming, raw
+        context = MethodContext(self, MethodContext.SERVER)
+        context.udc, context.in_string = incoming, raw
         try:
-            context = self.generate_contexts(first)[0]
+            self.generate_contexts(context)
             if context.in_error is None:
                 self.get_in_object(context)
                 self.get_out_object(context)
@@ -190,9 +198,8 @@ class SoapServer(ServerBase):  # type: ignore[misc]
         finally:
             # Contexts are reference cycles: what is heavy in them must not wait for a garbage collection.
             incoming.forget()
-            first.close()
-            for scrubbed in {id(first): first, id(context): context}.values():
-                scrubbed.__dict__.update(dict.fromkeys(_HEAVY))
+            context.close()
+            context.__dict__.update(_EMPTIED)
 
 
 def _forget_traces(problem: BaseException | None) -> None:

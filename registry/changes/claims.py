@@ -16,11 +16,12 @@ from sqlalchemy.engine import Connection
 from ihe.metadata import Submission
 from registry.database.engine import Undone
 from registry.database.rows import AnyRow
-from registry.database.statements import insert_new
+from registry.database.statements import Insertion
 from registry.database.tables import (
     REMOVED,
     ObjectKind,
     document,
+    folder,
     object_dir,
     patient_key,
     submission_set,
@@ -39,6 +40,7 @@ from registry.rules.table import (
     Violation,
 )
 
+_CLAIMS, _DIRECTORY = Insertion(uid_claim), Insertion(object_dir)
 UNCLAIMED = b""
 """The holder of a claim itself: the uniqueId's first user."""
 
@@ -86,8 +88,7 @@ class Claims:
         left = set(claims)
         while left:
             rows = [claims[key] for key in sorted(left)]
-            won = connection.execute(insert_new(connection, uid_claim).returning(uid_claim.c.uid_hash), rows)
-            left -= set(won.scalars())
+            left -= _CLAIMS.insert_new(connection, rows, uid_claim.c.uid_hash)
             if left:
                 taken |= {row.uid_hash: row for row in locked_claims(connection, left)}
             # What is neither free nor taken was the tombstone of something, forgotten between the two.
@@ -124,8 +125,19 @@ class Claims:
             )
         ).one()
         known = self.vocabulary.intern(connection, (), (self.by,)).labels[self.by]
-        if earlier.digest == self.submission.digest and earlier.registered_by == known:
+        same = earlier.digest == self.submission.digest and earlier.registered_by == known
+        if same and self._all_there(connection, first):
             raise Resent
+
+    def _all_there(self, connection: Connection, first: AnyRow) -> bool:
+        """Whether nothing of the earlier submission was removed since: a Success must not tell of what is not there."""
+        sent = self.submission
+        for table, objects in ((document, sent.entries), (folder, sent.folders)):
+            of_it = table.c.patient_key == first.patient_key, table.c.submission_uuid == first.entry_uuid
+            held = connection.execute(sa.select(sa.func.count()).select_from(table).where(*of_it)).scalar_one()
+            if held < len(objects):
+                return False
+        return True
 
     def _share(self, connection: Connection, claim: dict[str, Any], taken: AnyRow, unique_id: str) -> None:
         """The same document registered once more (ITI TF-2 3.42.4.1.3.3): both entries know that they have company."""
@@ -149,8 +161,7 @@ class Claims:
             }
             for each in sorted(ids)
         ]
-        entered = connection.execute(insert_new(connection, object_dir).returning(object_dir.c.entry_uuid), rows)
-        new = set(entered.scalars())
+        new = _DIRECTORY.insert_new(connection, rows, object_dir.c.entry_uuid)
         for each in ids:
             if uuid_bytes(each) not in new:
                 yield Violation(UNUSED_UUID, ids[each].title, "a UUID that is not registered yet", each)

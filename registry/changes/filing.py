@@ -15,6 +15,7 @@ from ihe.names import Status
 from ihe.values import earliest, is_dtm
 from registry.database.bodies import Bodies
 from registry.database.rows import AnyRow, microseconds, stamp
+from registry.database.statements import Insertion
 from registry.database.tables import (
     ASSOCIATION_NUMBER,
     OBJECT_TYPE_NUMBER,
@@ -29,6 +30,7 @@ from registry.database.tables import (
 )
 from registry.database.vocabulary import Numbers
 
+_SET, _DOCUMENT, _FOLDER, _ASSOCIATION = map(Insertion, (submission_set, document, folder, association))
 APPROVED, DEPRECATED = STATUS_NUMBER[Status.APPROVED], STATUS_NUMBER[Status.DEPRECATED]
 
 
@@ -76,11 +78,11 @@ class Filing:
     def insert(self, connection: Connection, numbers: Numbers) -> None:
         """Writes every object of the submission."""
         sent = self.submission
-        connection.execute(submission_set.insert(), self._set_row(numbers))
+        _SET.insert(connection, [self._set_row(numbers)])
         if sent.entries:
-            connection.execute(document.insert(), [self.entry_row(entry, numbers) for entry in sent.entries])
+            _DOCUMENT.insert(connection, [self.entry_row(entry, numbers) for entry in sent.entries])
         if sent.folders:
-            connection.execute(folder.insert(), [self._folder_row(each, numbers) for each in sent.folders])
+            _FOLDER.insert(connection, [self._folder_row(each, numbers) for each in sent.folders])
         self.insert_associations(connection, sent.associations)
 
     def _common(self, each: Any) -> dict[str, Any]:
@@ -191,7 +193,7 @@ class Filing:
                     "status": DEPRECATED if each.entry_uuid in deprecated else APPROVED,
                 }
             )
-        connection.execute(association.insert(), rows)
+        _ASSOCIATION.insert(connection, rows)
 
 
 def _time(dtm: str) -> int | None:

@@ -136,6 +136,8 @@ class Revision:
 
     def _decides_anew(self, filing: Filing, versions: Versions, numbers: Numbers) -> bool:
         """Whether a new version may be seen by others than the one before was."""
+        if any(versions.moved(each.entry_uuid) for each in self.update.submission.folders):
+            return True
         for entry in self.update.submission.entries:
             old = versions.lines[entry.entry_uuid].latest.row
             row = filing.entry_row(entry, numbers)

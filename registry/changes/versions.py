@@ -157,6 +157,7 @@ class Versions:
         if entry.repository_unique_id not in self.reach.repositories:
             expected = "a repositoryUniqueId that the sender may update"
             yield self._broken(OWN_NEW_REPOSITORY, entry, expected, entry.repository_unique_id)
+            return  # a comparison with what lies there would tell that it lies there
         sent = (entry.hash.lower(), entry.size)
         if self.restricted:
             if sent != (latest.hash, latest.size):

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -127,8 +128,8 @@ class Database:
             try:
                 with self._writing.begin() as connection:
                     return work(connection)
-            except DBAPIError as error:
-                if attempt == ATTEMPTS or not passes(error.orig):
+            except (DBAPIError, psycopg.Error) as error:
+                if attempt == ATTEMPTS or not passes(error):
                     raise
             time.sleep(0.005 * 2**attempt)
         raise AssertionError("the last attempt returns or raises")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import psycopg
 import sqlalchemy as sa
 from psycopg.errors import FeatureNotSupported
 from psycopg.pq import TransactionStatus
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy.engine import URL, Connection, Engine
 
 from registry.database.troubles import is_stale
 
@@ -37,6 +38,20 @@ class _Replanning(psycopg.Cursor[Any]):
         else:
             self.connection.rollback()
         return super().execute(query, params, **options)
+
+
+def rows(connection: Connection, sql: str, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+    """All rows of a statement that the driver runs alone. Raises psycopg.Error, for the engine to translate."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        # In binary: a body as text has twice the bytes, written by the server to be read again here.
+        found: Sequence[tuple[Any, ...]] = driver.execute(sql, values, binary=True).fetchall()
+    except psycopg.OperationalError:
+        if driver.closed:
+            # Asking on it itself, SQLAlchemy sees that it is lost, and forgets all that went with the same server.
+            connection.exec_driver_sql("SELECT 1")
+        raise
+    return found
 
 
 def open_engine(url: URL, pool: int, wait: int) -> Engine:

@@ -36,10 +36,10 @@ FACTS = (
     patient.c.survivor,
     document.c.authors,
 )
-UNIQUE_ID, SHARED, PATIENT_ID, BODY = 4, 17, 18, 21
+UNIQUE_ID, SHARED, PATIENT_ID, ENTRY_AUTHORS, BODY = 4, 17, 18, 20, 21
 """Places in a row of LEAF: rows are read by place, for names cost as much again. BODY is where codec and body begin."""
 assert (FACTS[UNIQUE_ID], FACTS[SHARED]) == (document.c.unique_id, document.c.shared)
-assert (FACTS[PATIENT_ID], len(FACTS)) == (patient.c.patient_id, BODY)
+assert (FACTS[PATIENT_ID], FACTS[ENTRY_AUTHORS], len(FACTS)) == (patient.c.patient_id, document.c.authors, BODY)
 LEAF = (*FACTS, document.c.codec, document.c.body)
 CONTENT = (*LEAF, document.c.object_type, document.c.format_code)
 """What filters on the documents of a set or a folder read besides."""
@@ -90,7 +90,7 @@ class Columns:
 
 def instant(microseconds: int) -> datetime:
     """The aware time in UTC of a stored number of microseconds since 1970."""
-    return EPOCH + timedelta(microseconds=microseconds)
+    return EPOCH + timedelta(0, 0, microseconds)
 
 
 def stamp(now: datetime) -> int:

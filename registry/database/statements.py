@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
+
+from registry.database import postgres_server
 
 LIKE_ESCAPE = "\\"
 
@@ -63,25 +66,70 @@ LENGTHS = 16
 class Prepared:
     """A statement compiled once, for questions that every request asks.
 
-    SQLite's driver then runs it alone: SQLAlchemy's way to the driver costs three times the statement (measured).
+    The driver then runs it alone: SQLAlchemy's way there costs three times a small statement on SQLite, and on
+    PostgreSQL more than the server does (measured).
     """
 
     def __init__(self, statement: sa.Select[*tuple[Any, ...]]) -> None:
-        compiled = statement.compile(dialect=sqlite.dialect())
-        self._statement = statement
-        self._sql = str(compiled)
-        self._values = tuple((name, compiled.params[name]) for name in compiled.positiontup or ())
+        self.statement = statement
 
     def rows(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Any]:
-        """All rows, to be read by place. Raises what driver or SQLAlchemy raise, for the engine to translate."""
-        if connection.dialect.name != "sqlite":
-            return connection.execute(self._statement, values).all()
-        driver: Any = connection.connection.driver_connection
-        return self.driven(driver, values)
+        """All rows, to be read by place. Raises what the driver raises, for the engine to translate."""
+        if connection.dialect.name == "sqlite":
+            driver: Any = connection.connection.driver_connection
+            return self.driven(driver, values)
+        sql, defaults = self._on_postgresql
+        return postgres_server.rows(connection, sql, {**defaults, **values})
 
     def driven(self, driver: sqlite3.Connection, values: Mapping[str, Any]) -> Sequence[Any]:
         """The same on a connection of SQLite's own driver."""
-        return driver.execute(self._sql, [values.get(*each) for each in self._values]).fetchall()
+        sql, defaults = self._on_sqlite
+        return driver.execute(sql, [values.get(*each) for each in defaults]).fetchall()
+
+    @cached_property
+    def _on_sqlite(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
+        """The text, and in the order of its marks each bind's name and what stands in it where nothing is given."""
+        compiled = self.statement.compile(dialect=sqlite.dialect())
+        return str(compiled), tuple((name, compiled.params[name]) for name in compiled.positiontup or ())
+
+    @cached_property
+    def _on_postgresql(self) -> tuple[str, Mapping[str, Any]]:
+        compiled = self.statement.compile(dialect=postgresql.psycopg.dialect())  # type: ignore[no-untyped-call]
+        return str(compiled), compiled.params
+
+
+class Insertion:
+    """An INSERT compiled once. SQLite's driver runs it alone: one row takes it 15 us, and through SQLAlchemy 100."""
+
+    def __init__(self, table: sa.Table) -> None:
+        self._table = table
+        self._texts: dict[tuple[bool, tuple[str, ...]], str] = {}
+
+    def insert(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes these rows, which name the same columns. Raises what driver or SQLAlchemy raise, for the engine."""
+        if connection.dialect.name != "sqlite":
+            connection.execute(self._table.insert(), rows)
+        elif rows:
+            driver: Any = connection.connection.driver_connection
+            driver.executemany(self._text(rows[0], new=False), rows)
+
+    def insert_new(self, connection: Connection, rows: Sequence[Mapping[str, Any]], key: sa.Column[Any]) -> set[Any]:
+        """Writes the rows whose key is not taken, and tells `key` of each that went in. Raises: as insert()."""
+        if connection.dialect.name != "sqlite":
+            # psycopg reports no row count for several rows.
+            return set(connection.execute(insert_new(connection, self._table).returning(key), rows).scalars())
+        driver: Any = connection.connection.driver_connection
+        return {row[key.name] for row in rows if driver.execute(self._text(row, new=True), row).rowcount == 1}
+
+    def _text(self, row: Mapping[str, Any], new: bool) -> str:
+        columns = tuple(row)
+        text = self._texts.get((new, columns))
+        if text is None:
+            insert = sqlite.insert(self._table)
+            statement = insert.on_conflict_do_nothing() if new else insert
+            compiled = statement.compile(dialect=sqlite.dialect(paramstyle="named"), column_keys=columns)
+            text = self._texts[new, columns] = str(compiled)
+        return text
 
 
 def listed(column: sa.ColumnElement[Any], name: str, size: int) -> sa.ColumnElement[bool]:

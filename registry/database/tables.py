@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from enum import IntEnum
-from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -98,10 +97,10 @@ def uid_hash(unique_id: str) -> bytes:
 def uuid_bytes(entry_uuid: str) -> bytes | None:
     """The 16 bytes of a canonical `urn:uuid:...` in lower case, or None for any other text: ids are never repaired."""
     try:
-        found = UUID(entry_uuid)
+        raw = bytes.fromhex(entry_uuid[len(URN_UUID) :].replace("-", ""))
     except ValueError:
         return None
-    return found.bytes if f"{URN_UUID}{found}" == entry_uuid else None
+    return raw if len(raw) == 16 and uuid_text(raw) == entry_uuid else None
 
 
 def uuid_text(raw: bytes) -> str:

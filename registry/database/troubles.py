@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
+import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -44,12 +45,13 @@ def troubles() -> Iterator[None]:
     """Within it, whatever a driver or SQLAlchemy raises comes out as StoreTrouble."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
+    except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:
         _raise_trouble(error)
 
 
 def passes(error: BaseException | None) -> bool:
     """Whether PostgreSQL would take the whole transaction if it came once more."""
+    error = error.orig if isinstance(error, DBAPIError) else error
     return getattr(error, "sqlstate", None) in RETRIED or is_stale(error)
 
 
@@ -60,13 +62,13 @@ def is_stale(error: BaseException | None) -> bool:
     return getattr(diagnosis, "source_function", None) == "RevalidateCachedQuery"
 
 
-def _raise_trouble(error: SQLAlchemyError | sqlite3.Error) -> NoReturn:
+def _raise_trouble(error: SQLAlchemyError | sqlite3.Error | psycopg.Error) -> NoReturn:
     """`error` as StoreTrouble, telling busy from full from broken."""
     first: BaseException = error
     earlier = error.__context__
     # A full disk ends SQLite's transaction by itself, and undoing a savepoint then fails in turn: the first one counts.
     while earlier is not None:
-        first = earlier if isinstance(earlier, DBAPIError) else first
+        first = earlier if isinstance(earlier, DBAPIError | sqlite3.Error) else first
         earlier = earlier.__context__
     original = first.orig if isinstance(first, DBAPIError) else first
     state = getattr(original, "sqlstate", None) or ""

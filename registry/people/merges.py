@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from policy.blocks import Block
-from registry.blocks import BlockChange, from_terms, identities_of, keep, to_terms
+from registry.blocks import BlockChange, extend, from_terms, identities_of, keep, to_terms
 from registry.database.engine import Undone
 from registry.database.rows import instant, microseconds
 from registry.database.tables import (
@@ -119,6 +119,8 @@ def merge(connection: Connection, survivor: str, subsumed: str, by: str, now: da
     connection.execute(patient_alias.delete().where(patient_alias.c.patient_key == key))
     _point(connection, moved, survivor)
     blocks = _move_blocks(connection, key, patient_key(survivor), sequence)
+    # Versions of a blocked document may lie under the other number: from now on they are versions of this person's.
+    extend(connection, {survivor, *moved}, now, by)
     line = Line(sequence, now, by, Change.MERGED, survivor, subsumed, moved, blocks)
     return _write(connection, line)
 

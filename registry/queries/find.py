@@ -19,6 +19,7 @@ from registry.database.rows import FACTS, LEAF, WITH_PATIENT
 from registry.database.statements import (
     LIKE_ESCAPE,
     MOST_ACROSS,
+    Prepared,
     alternatives,
     any_of,
     escape_like,
@@ -31,7 +32,7 @@ from registry.queries.parameters import Period
 from registry.queries.stored_queries import Excluded, FindDocuments
 
 SHAPES = 512
-"""Statements kept: a few dozen shapes occur in practice, and SQLAlchemy's own cache of compiled ones holds 500."""
+"""Statements kept: a few dozen shapes occur in practice."""
 
 _CODES = {
     "class_codes": document.c.class_code,
@@ -80,7 +81,7 @@ class FindStatements:
         self._on_sqlite = on_sqlite
         self._built = lru_cache(SHAPES)(self._build)
 
-    def of(self, query: FindDocuments, keys: Sequence[int], leaf: bool) -> tuple[sa.Select[Any], dict[str, Any]]:
+    def of(self, query: FindDocuments, keys: Sequence[int], leaf: bool) -> tuple[Prepared, dict[str, Any]]:
         """The statement for this shape of question, and the values for its binds. Without keys: of every patient."""
         values: dict[str, Any] = {
             "keys": self._bound(keys) if keys else None,
@@ -154,7 +155,7 @@ class FindStatements:
             values[f"{name}_{group}"] = alternatives(patterns, self._on_sqlite)
         return len(groups)
 
-    def _build(self, shape: Shape) -> sa.Select[Any]:
+    def _build(self, shape: Shape) -> Prepared:
         bind = sa.bindparam
         where = [
             self._one_of(document.c.status, "statuses", shape.statuses),
@@ -180,7 +181,7 @@ class FindStatements:
             sieve = [document.c.authors.like(bind(f"author_{n}"), escape=LIKE_ESCAPE) for n in range(shape.authors)]
             where.append(sa.or_(*sieve))
         statement = sa.select(*(LEAF if shape.leaf else FACTS)).select_from(WITH_PATIENT).where(*where)
-        return statement if shape.keys else statement.limit(MOST_ACROSS + 1)
+        return Prepared(statement if shape.keys else statement.limit(MOST_ACROSS + 1))
 
     def _in_lists(self, name: str, groups: int, where: str = "") -> list[sa.ColumnElement[bool]]:
         return [like_any_of(_LISTS[name], f"{where}{name}_{group}", self._on_sqlite) for group in range(groups)]

@@ -60,38 +60,41 @@ class Gathered:
     """When submission sets were registered, as yyyymmddhhmmss."""
     roots: list[str] = field(default_factory=list)
     """What a query starts from: found by its filters, or asked for by id."""
+    elsewhere: set[str] = field(default_factory=set)
+    """Versions of the patient's folders that became another's: they decide, and are no answer."""
     decoys: tuple[Found, ...] = ()
 
     def members_of(self, container: str) -> list[str]:
         """Everything that ever belonged to it: documents, folders, memberships."""
-        return self._members.get(container, [])
-
-    @property
-    def _members(self) -> dict[str, list[str]]:
-        if self._members_found is None:
-            self._members_found = {}
-            for each in self.links.values():
-                if each.member:
-                    self._members_found.setdefault(each.source, []).append(each.target)
-        return self._members_found
-
-    _members_found: dict[str, list[str]] | None = None
+        return [each.target for each in self._joined(container)]
 
     def later(self, container: Container) -> list[str]:
         """Newer versions of the same logical folder."""
-        return [
-            each.entry_uuid
-            for each in self.containers.values()
-            if each.lid == container.lid and each.version > container.version
-        ]
+        if self._lines is None:
+            self._lines = {}
+            for each in self.containers.values():
+                self._lines.setdefault(each.lid, []).append(each)
+        return [each.entry_uuid for each in self._lines[container.lid] if each.version > container.version]
+
+    def _joined(self, container: str) -> list[Link]:
+        """Its memberships. Sorted once for all, or a patient with many folders would wait for each of them."""
+        if self._members is None:
+            self._members = {}
+            for each in self.links.values():
+                if each.member:
+                    self._members.setdefault(each.source, []).append(each)
+        return self._members.get(container, [])
+
+    _lines: dict[str, list[Container]] | None = None
+    _members: dict[str, list[Link]] | None = None
 
     def last_update(self, folder: Container, shows: Shows) -> int:
-        """A folder's lastUpdateTime as far as its documents show: who sees some must not learn of the others."""
+        """A folder's lastUpdateTime as far as its documents show: who sees some must not learn of the others, nor of
+        what was removed."""
         created = self.stamps.get(folder.submission_uuid)
-        joined = [each for each in self.links.values() if each.member and each.source == folder.entry_uuid]
-        shown = [each for each in joined if shows(each.entry_uuid)]
-        if created is None or len(shown) == len(joined):
+        if created is None:
             return folder.stamp
+        shown = (each for each in self._joined(folder.entry_uuid) if shows(each.entry_uuid))
         return max((created, *(self.stamps.get(each.submission_uuid, created) for each in shown)))
 
 
@@ -245,7 +248,8 @@ class _Choice:
     def all_of_a_patient(self, query: GetAll) -> None:
         found = self._found
         statuses = {ObjectKind.SUBMISSION_SET: query.set_statuses, ObjectKind.FOLDER: query.folder_statuses}
-        self.containers(each.entry_uuid for each in found.containers.values() if each.status in statuses[each.kind])
+        containers = (each for uuid, each in found.containers.items() if uuid not in found.elsewhere)
+        self.containers(each.entry_uuid for each in containers if each.status in statuses[each.kind])
         in_state = (each for each in found.entries.values() if each.facts.status in query.entry_statuses)
         self._picked |= {
             each.facts.entry_uuid for each in in_state if self._wanted(each.facts.entry_uuid, query.contents)

@@ -7,8 +7,9 @@ id costs the same statements and the same rows whether the id is known or not: f
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,7 +17,18 @@ from sqlalchemy.engine import Connection
 from ihe.errors import XdsFailure
 from ihe.names import Code
 from policy.facts import DocumentKey, EntryFacts
-from registry.database.rows import BODY, FACTS, LEAF, PATIENT_ID, SHARED, UNIQUE_ID, WITH_PATIENT, AnyRow, Columns
+from registry.database.rows import (
+    BODY,
+    ENTRY_AUTHORS,
+    FACTS,
+    LEAF,
+    PATIENT_ID,
+    SHARED,
+    UNIQUE_ID,
+    WITH_PATIENT,
+    AnyRow,
+    Columns,
+)
 from registry.database.statements import LENGTHS, MOST_ACROSS, Prepared, bound, listed, padded
 from registry.database.tables import (
     DECOY_KEY,
@@ -59,8 +71,7 @@ _NO_BODY = (0, b"")
 _NOBODYS_HASH = bytes(16)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One entry that matches a query: what decides about it, and its body still deflated (empty for ObjectRef)."""
 
     facts: EntryFacts
@@ -109,11 +120,11 @@ class Reader:
     def find(self, connection: Connection, query: FindDocuments, keys: Mapping[int, str], leaf: bool) -> list[Found]:
         """Entries of the patients with these keys, each with the CX that must stand there; without any, everybody's."""
         statement, values = self._statements.of(query, tuple(keys), leaf)
-        rows = connection.execute(statement, values).all()
+        rows = statement.rows(connection, values)
         if not keys:
             refuse_reports(len(rows))
         if query.sifts_authors:
-            rows = [row for row in rows if query.matches_author(row.authors)]
+            rows = [row for row in rows if query.matches_author(row[ENTRY_AUTHORS])]
         known, facts = set(keys.values()), self.facts
         found = [(row, facts(row)) for row in rows if not known or row[PATIENT_ID] in known]
         shared = {row[UNIQUE_ID] for row, _ in found if row[SHARED]}
@@ -163,7 +174,7 @@ class Reader:
         """`found` with what replaced its deprecated entries. Needs a snapshot."""
         found = tuple(found)
         later = self.replaced_by(connection, (each.facts for each in found))
-        return tuple(replace(each, replaced_by=later.get(each.facts.entry_uuid, ())) for each in found)
+        return tuple(each._replace(replaced_by=later.get(each.facts.entry_uuid, ())) for each in found)
 
     def replaced_by(
         self, connection: Connection, entries: Iterable[EntryFacts]

@@ -7,41 +7,30 @@ all of them facts alone unless they may be answered. Ids that nobody registered 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ihe.names import AssociationType
 from registry.database.rows import (
     BODY,
-    CONTENT,
-    CONTENT_FACTS,
     FORMAT_CODE,
     OBJECT_TYPE,
     PATIENT_ID,
     SHARED,
-    WITH_PATIENT,
     AnyRow,
     instant,
     stamp,
 )
-from registry.database.statements import Prepared, bound, listed, padded
+from registry.database.statements import bound, padded
 from registry.database.tables import (
     ASSOCIATION_NUMBER,
     DECOY_UUID,
     IMPOSSIBLE_KEY,
     OBJECT_TYPE_NUMBER,
     ObjectKind,
-    association,
-    document,
-    folder,
-    object_dir,
     patient_key,
-    submission_set,
-    uid_claim,
     uid_hash,
     uuid_bytes,
     uuid_text,
@@ -50,18 +39,26 @@ from registry.database.vocabulary import Vocabulary
 from registry.people.identities import identity_set
 from registry.queries.containers import (
     AUTHORS,
-    FOLDER_COLUMNS,
-    FOLDERS,
-    LINK_COLUMNS,
     OWNER,
-    SET_COLUMNS,
-    SETS,
     Container,
     link,
     reader_of_folders,
     reader_of_sets,
 )
 from registry.queries.find_containers import ContainerStatements
+from registry.queries.find_related import (
+    OF_ENTRIES,
+    OF_ENTRIES_LEAF,
+    OF_FOLDERS,
+    OF_LINKS,
+    OF_SETS,
+    OF_STAMPS,
+    by_uuid,
+    claimed,
+    directory,
+    folders_by,
+    of_patients,
+)
 from registry.queries.gathered import Gathered, Marks
 from registry.queries.reading import Found, Reader, refuse_reports
 from registry.queries.stored_queries import (
@@ -156,6 +153,8 @@ class _Reading:
         self._keys = scope.keys if scope is not None else frozenset({IMPOSSIBLE_KEY})
         self._patients = scope.patients if scope is not None else None
         self._leaf, self._availability = leaf or availability, availability
+        self._traced: set[str] = set()
+        """Folders whose newer versions were read."""
         self.found = Gathered()
 
     # Where a query starts ---------------------------------------------------------------------------------------------
@@ -177,13 +176,14 @@ class _Reading:
     def everything(self) -> None:
         keys = padded(sorted(self._keys), IMPOSSIBLE_KEY)
         values = bound("key", keys)
-        for name, read in ((_SETS, self._of._set), (_FOLDERS, self._of._folder)):
-            rows = self._mine(_of_patients(name, len(keys)).rows(self._connection, values))
+        for name, read in ((OF_SETS, self._of._set), (OF_FOLDERS, self._of._folder)):
+            rows = self._mine(of_patients(name, len(keys)).rows(self._connection, values))
             self.found.containers |= {each.entry_uuid: each for each in map(read, rows)}
-        links = map(link, _of_patients(_LINKS, len(keys)).rows(self._connection, values))
+        self._later()
+        links = map(link, of_patients(OF_LINKS, len(keys)).rows(self._connection, values))
         self.found.links |= {each.entry_uuid: each for each in links}
-        name = _ENTRIES_LEAF if self._leaf else _ENTRIES
-        self._take_entries(_of_patients(name, len(keys)).rows(self._connection, values))
+        name = OF_ENTRIES_LEAF if self._leaf else OF_ENTRIES
+        self._take_entries(of_patients(name, len(keys)).rows(self._connection, values))
         self._stamp()
 
     def containers(
@@ -192,7 +192,7 @@ class _Reading:
         """By entryUUID, uniqueId or logical id, whoever's they are."""
         places = dict(self._places(uuids))
         wanted = {raw for each in uuids if (raw := uuid_bytes(each)) is not None}
-        name, read = (_FOLDERS, self._of._folder) if kind is ObjectKind.FOLDER else (_SETS, self._of._set)
+        name, read = (OF_FOLDERS, self._of._folder) if kind is ObjectKind.FOLDER else (OF_SETS, self._of._set)
         found = {each.entry_uuid: each for each in map(read, self._at(name, frozenset(places.values()), wanted))}
         names = set(unique_ids)
         if logical:
@@ -221,7 +221,7 @@ class _Reading:
         if isinstance(query, ByObject):
             roots = list(uuids)
             places = dict(self._places(uuids))
-            for name, read in ((_SETS, self._of._set), (_FOLDERS, self._of._folder)):
+            for name, read in ((OF_SETS, self._of._set), (OF_FOLDERS, self._of._folder)):
                 for each in map(read, self._at(name, frozenset(places.values()), set(places))):
                     self.found.containers[each.entry_uuid] = each
                     people.add(each.patient_id)
@@ -252,15 +252,11 @@ class _Reading:
         while pending:
             seen |= pending
             ends = self._links("entry_uuid", pending) | self._links("member", pending)
-            lids = sorted(_raw(each.lid for each in self._folders()))
-            later = [self._of._folder(row) for row in self._mine(self._folders_of(self._keys, "lid", lids))]
-            self.found.containers |= {each.entry_uuid: each for each in later}
-            ends |= _raw(each.entry_uuid for each in later)
-            for name, read in ((_SETS, self._of._set), (_FOLDERS, self._of._folder)):
+            for name, read in ((OF_SETS, self._of._set), (OF_FOLDERS, self._of._folder)):
                 for each in map(read, self._mine(self._at(name, self._keys, pending))):
                     self.found.containers[each.entry_uuid] = each
-            pending = ends - seen
-        name = _ENTRIES_LEAF if self._leaf else _ENTRIES
+            pending = (ends | self._later()) - seen
+        name = OF_ENTRIES_LEAF if self._leaf else OF_ENTRIES
         self._take_entries(self._at(name, self._keys, seen))
         if self._anybodys:
             # A set may have documents of others as members (SubmissionSetStatus Reference).
@@ -269,10 +265,24 @@ class _Reading:
             self._take_entries(self._at(name, frozenset(key for _, key in places), missing))
         self._stamp()
 
+    def _later(self) -> set[bytes]:
+        """Reads newer versions of folders, also of one that a correction gave to another patient: the older one shows
+        only with it. Returns those to explore."""
+        new = [each for each in self._folders() if each.entry_uuid not in self._traced]
+        if not new:
+            return set()
+        self._traced |= {each.entry_uuid for each in new}
+        keys = self._keys | self._claims({each.unique_id for each in new}, ObjectKind.FOLDER)[0]
+        lids = sorted(_raw(each.lid for each in new))
+        later = [self._of._folder(row) for row in self._folders_of(keys, "lid", lids)]
+        self.found.containers |= {each.entry_uuid: each for each in later}
+        self.found.elsewhere |= {each.entry_uuid for each in later if not self._is_own(each)}
+        return _raw(each.entry_uuid for each in later if self._is_own(each))
+
     def _links(self, by: str, raw: Collection[bytes]) -> set[bytes]:
         """Reads associations by id or end; with `member`, what these sets and folders have. Returns all ends."""
         ends: set[bytes] = set()
-        for row in self._at((_LINKS[0], by), self._keys, raw):
+        for row in self._at((OF_LINKS[0], by), self._keys, raw):
             each = link(row)
             self.found.links[each.entry_uuid] = each
             ends |= {row[5], row[6]}
@@ -295,7 +305,7 @@ class _Reading:
         folders = {each.entry_uuid: each for each in self._folders()}
         sets = {each.submission_uuid for each in folders.values()}
         sets |= {each.submission_uuid for each in self.found.links.values() if each.source in folders}
-        for row in self._at(_STAMPS, self._keys, _raw(sets)) if sets else ():
+        for row in self._at(OF_STAMPS, self._keys, _raw(sets)) if sets else ():
             self.found.stamps[uuid_text(row[0])] = stamp(instant(row[1]))
 
     def _folders(self) -> list[Container]:
@@ -318,14 +328,14 @@ class _Reading:
         places = padded(sorted(keys), IMPOSSIBLE_KEY)
         for start in range(0, len(wanted), AT_A_TIME):
             some = padded(wanted[start : start + AT_A_TIME], DECOY_UUID)
-            statement = _by_uuid(name, len(places), len(some))
+            statement = by_uuid(name, len(places), len(some))
             yield from statement.rows(self._connection, bound("key", places) | bound("uuid", some))
 
     def _folders_of(self, keys: Collection[int], column: str, values: list[Any]) -> Iterator[AnyRow]:
         places = padded(sorted(keys), IMPOSSIBLE_KEY)
         for start in range(0, len(values), AT_A_TIME):
             some = padded(values[start : start + AT_A_TIME], values[0])
-            statement = _folders_by(column, len(places), len(some))
+            statement = folders_by(column, len(places), len(some))
             yield from statement.rows(self._connection, bound("key", places) | bound("value", some))
 
     def _places(self, uuids: Iterable[str]) -> list[tuple[bytes, int]]:
@@ -334,60 +344,16 @@ class _Reading:
         found: list[tuple[bytes, int]] = []
         for start in range(0, len(wanted), AT_A_TIME):
             some = padded(wanted[start : start + AT_A_TIME], DECOY_UUID)
-            found += [(row[0], row[1]) for row in _directory(len(some)).rows(self._connection, bound("uuid", some))]
+            found += [(row[0], row[1]) for row in directory(len(some)).rows(self._connection, bound("uuid", some))]
         return found
 
     def _claims(self, unique_ids: Collection[str], kind: ObjectKind) -> tuple[frozenset[int], set[bytes]]:
-        wanted = padded(sorted(uid_hash(each) for each in unique_ids), DECOY_UUID)
-        rows = _claimed(kind, len(wanted)).rows(self._connection, bound("hash", wanted))
-        return frozenset(row[0] for row in rows), {row[1] for row in rows}
-
-
-_SETS, _FOLDERS, _LINKS = ("sets", "entry_uuid"), ("folders", "entry_uuid"), ("links", "entry_uuid")
-_ENTRIES, _ENTRIES_LEAF = ("entries", "entry_uuid"), ("entries with bodies", "entry_uuid")
-_STAMPS = ("stamps", "entry_uuid")
-_SELECTED: Mapping[str, tuple[sa.Table, Any, tuple[Any, ...]]] = {
-    "sets": (submission_set, SETS, SET_COLUMNS),
-    "folders": (folder, FOLDERS, FOLDER_COLUMNS),
-    "links": (association, association, LINK_COLUMNS),
-    "entries": (document, WITH_PATIENT, CONTENT_FACTS),
-    "entries with bodies": (document, WITH_PATIENT, CONTENT),
-    "stamps": (submission_set, submission_set, (submission_set.c.entry_uuid, submission_set.c.registered_at)),
-}
-
-
-@lru_cache(1024)
-def _by_uuid(name: tuple[str, str], keys: int, uuids: int) -> Prepared:
-    table, source, columns = _SELECTED[name[0]]
-    by = table.c["source" if name[1] == "member" else name[1]]
-    where = [listed(table.c.patient_key, "key", keys), listed(by, "uuid", uuids)]
-    if name[1] == "member":
-        where.append(table.c.type == _MEMBER)
-    return Prepared(sa.select(*columns).select_from(source).where(*where))
-
-
-@lru_cache(128)
-def _of_patients(name: tuple[str, str], keys: int) -> Prepared:
-    table, source, columns = _SELECTED[name[0]]
-    return Prepared(sa.select(*columns).select_from(source).where(listed(table.c.patient_key, "key", keys)))
-
-
-@lru_cache(128)
-def _folders_by(column: str, keys: int, values: int) -> Prepared:
-    where = listed(folder.c.patient_key, "key", keys), listed(folder.c[column], "value", values)
-    return Prepared(sa.select(*FOLDER_COLUMNS).select_from(FOLDERS).where(*where))
-
-
-@lru_cache(32)
-def _directory(uuids: int) -> Prepared:
-    wanted = listed(object_dir.c.entry_uuid, "uuid", uuids)
-    return Prepared(sa.select(object_dir.c.entry_uuid, object_dir.c.patient_key).where(wanted))
-
-
-@lru_cache(64)
-def _claimed(kind: ObjectKind, hashes: int) -> Prepared:
-    where = listed(uid_claim.c.uid_hash, "hash", hashes), uid_claim.c.kind == int(kind)
-    return Prepared(sa.select(uid_claim.c.patient_key, uid_claim.c.entry_uuid).where(*where))
+        wanted = sorted(uid_hash(each) for each in unique_ids) or [DECOY_UUID]
+        found: list[AnyRow] = []
+        for start in range(0, len(wanted), AT_A_TIME):
+            some = padded(wanted[start : start + AT_A_TIME], DECOY_UUID)
+            found += claimed(kind, len(some)).rows(self._connection, bound("hash", some))
+        return frozenset(row[0] for row in found), {row[1] for row in found}
 
 
 def _raw(uuids: Iterable[str]) -> set[bytes]:

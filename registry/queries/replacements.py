@@ -61,8 +61,10 @@ def replaced_by(
 def _after(old: bytes | None, later: Mapping[bytes, set[bytes]]) -> list[bytes]:
     """Every logical entry that came after this one, nearest first."""
     found: list[bytes] = []
+    seen = {old}
     front = sorted(later.get(old, set()) - {old}) if old is not None else []
     while front:
         found += front
-        front = sorted({raw for each in front for raw in later.get(each, ())} - {old, *found})
+        seen.update(front)
+        front = sorted({raw for each in front for raw in later.get(each, ())} - seen)
     return found

@@ -40,6 +40,9 @@ def patients_of(situation: Situation, found: Iterable[Found], containers: Iterab
     A machine may find anybody's. A person is shown entries of one patient alone (row B2); of others only those count
     whose blocks a corrected entry of that patient has inherited: the patients of versions that a newer one superseded.
     """
+    if not situation.is_machine:
+        # A document that was never corrected, nor registered twice, is alone in its family: nearly every one.
+        found = [each for each in found if each.replaced_by or len(each.family) > 1]
     families = (family for each in found for family in (each.family, *each.replaced_by))
     if situation.is_machine:
         patients = {entry.patient_id for family in families for entry in family}

@@ -27,7 +27,7 @@ from ihe.submittal import Classification, Kind, Slot, Submittal, SubmittedObject
 from ihe.values import Check
 from registry.rules import table as rules
 from registry.rules.strictness import Demands
-from registry.rules.structure import LIST
+from registry.rules.structure import LIST, named
 from registry.rules.table import Rule, Violation
 
 
@@ -184,10 +184,9 @@ def _typed(check: Check | None, path: str, value: str, rule: Rule = rules.DATA_T
 
 
 def _own_attributes(found: SubmittedObject) -> Iterator[Violation]:
-    named = [(found.id, found.path)]
-    named += [(part.id, part.path) for part in (*found.classifications, *found.identifiers)]
-    for name, path in named:
-        yield from _typed(values.uuid, f"{path}/@id", name, rules.NEEDED_TYPE)
+    for name, path in named(found):
+        if expected := values.uuid(name):
+            yield Violation(rules.NEEDED_TYPE, f"{path}/@id", expected, name)
     if found.home:
         yield from _typed(values.oid_urn, f"{found.path}/@home", found.home)
 
@@ -220,9 +219,11 @@ def _service_times(found: SubmittedObject) -> Iterator[Violation]:
 
 
 def _slots(found: SubmittedObject, model: _Model) -> Iterator[Violation]:
+    given = {slot.name: slot for slot in reversed(found.slots)}
     for attribute in model.slots.values():
-        if attribute.required and not found.value(attribute.name):
-            slot = found.slot(attribute.name)
+        if attribute.required and (
+            (slot := given.get(attribute.name)) is None or not slot.values or not slot.values[0]
+        ):
             said = "nothing" if slot is None else "a slot without value"
             yield Violation(attribute.presence, slot.path if slot else found.path, attribute.name, said)
     for slot in found.slots:
@@ -235,9 +236,11 @@ def _slots(found: SubmittedObject, model: _Model) -> Iterator[Violation]:
 
 
 def _extra(slot: Slot, known: Mapping[str, object]) -> Iterator[Violation]:
-    # One of ours that we do not know would be stored and ignored: a withdrawal, or a misspelt time of signing.
-    if not values.is_urn(slot.name) or slot.name.lower().startswith(("urn:ihe:", "urn:innsyn:")):
-        expected = ", ".join((*known, "or a URN of your own"))
+    expected = ", ".join((*known, "or a URN of your own"))
+    if slot.name.lower().startswith("urn:innsyn:"):
+        # Stored and ignored it would show what its source keeps back: a withdrawal, or a misspelt time of signing.
+        yield Violation(rules.NEEDED_TYPE, f"{slot.path}/@name", expected, slot.name)
+    elif not values.is_urn(slot.name) or slot.name.lower().startswith("urn:ihe:"):
         yield Violation(rules.EXTRA_SLOT_NAME, f"{slot.path}/@name", expected, slot.name)
     yield Violation(rules.EXTRA_METADATA, slot.path, "only slots of the framework, to be stored", slot.name)
 
@@ -251,13 +254,19 @@ def _known_slot(slot: Slot, attribute: _Attribute) -> Iterator[Violation]:
     if attribute.name == "URI" and said and len(said[0]) > values.UNIQUE_ID_MOST:
         expected = f"at most {values.UNIQUE_ID_MOST} characters, all pieces together"
         yield Violation(rules.DATA_TYPE, slot.path, expected, f"{len(said[0])} characters")
-    for number, value in enumerate(said, 1):
-        yield from _typed(attribute.check, f"{slot.path}/ValueList/Value[{number}]", value, attribute.writing)
+    if attribute.check is not None:
+        for number, value in enumerate(said, 1):
+            if wrong := attribute.check(value):
+                path = f"{slot.path}/ValueList/Value[{number}]"
+                yield Violation(attribute.writing, path, wrong, value or "nothing")
 
 
 def _classifications(found: SubmittedObject, model: _Model) -> Iterator[Violation]:
+    by_scheme: dict[str, list[Classification]] = {}
+    for classification in found.classifications:
+        by_scheme.setdefault(classification.scheme, []).append(classification)
     for scheme, attribute in model.codes.items():
-        given = found.classified_by(scheme)
+        given = by_scheme.get(scheme, [])
         if attribute.required and not given:
             yield Violation(attribute.presence, found.path, f"{attribute.name}, a Classification of {scheme}", "none")
         if not attribute.many:
@@ -333,7 +342,9 @@ def _identifiers(found: SubmittedObject, model: _Model) -> Iterator[Violation]:
         for extra in given[1:]:
             yield Violation(rules.SINGLE_ATTRIBUTE, extra.path, f"one {attribute.name}", "another one")
         for identifier in given:
-            yield from _typed(attribute.check, f"{identifier.path}/@value", identifier.value, attribute.writing)
+            if attribute.check is not None and (wrong := attribute.check(identifier.value)):
+                path = f"{identifier.path}/@value"
+                yield Violation(attribute.writing, path, wrong, identifier.value or "nothing")
     if found.kind is Kind.ASSOCIATION:
         return
     for identifier in found.identifiers:

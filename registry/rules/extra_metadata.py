@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from ihe import xml
 from ihe.ebrim import read_submission
-from ihe.ebrim_read import IN_RIM
 from ihe.names import EntryScheme, SetScheme
+from ihe.spelling import IN_RIM
 from ihe.submittal import Submittal
 from registry.rules.attributes import AUTHOR_SLOTS, KNOWN_SLOTS
 

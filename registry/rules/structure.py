@@ -51,13 +51,16 @@ def _one_submission_set(submittal: Submittal) -> Iterator[Violation]:
 def _unique_object_ids(submittal: Submittal) -> Iterator[Violation]:
     seen: dict[str, str] = {}
     for found in submittal.objects:
-        named = [(found.id, found.path)]
-        named += [(part.id, part.path) for part in found.classifications]
-        named += [(part.id, part.path) for part in found.identifiers]
-        for name, path in named:
+        for name, path in named(found):
             first = seen.setdefault(name, path)
             if name and first != path:
                 yield Violation(rules.UNIQUE_OBJECT_IDS, path, f"an id other than that of {first}", name)
+
+
+def named(found: SubmittedObject) -> list[tuple[str, str]]:
+    """Id and path of an object and of each of its parts."""
+    parts = (*found.classifications, *found.identifiers)
+    return [(found.id, found.path), *[(part.id, part.path) for part in parts]]
 
 
 def slot_lists(found: SubmittedObject) -> Iterator[tuple[Slot, ...]]:
@@ -79,22 +82,29 @@ def _unique_slot_names(found: SubmittedObject) -> Iterator[Violation]:
 
 
 def _value_length(found: SubmittedObject, limit: int) -> Iterator[Violation]:
-    lengths: list[tuple[str, int]] = []
-    for slots in slot_lists(found):
-        for slot in slots:
-            lengths += [
-                (f"{slot.path}/ValueList/Value[{number}]", len(value)) for number, value in enumerate(slot.values, 1)
-            ]
-    lengths += [(code.path + "/@nodeRepresentation", len(code.code or "")) for code in found.classifications]
-    lengths += [(identifier.path + "/@value", len(identifier.value)) for identifier in found.identifiers]
-    for path, length in lengths:
-        if length > limit:
-            yield Violation(rules.VALUE_LENGTH, path, f"at most {limit} characters", f"{length} characters")
+    long = [
+        (f"{slot.path}/ValueList/Value[{number}]", value)
+        for slots in slot_lists(found)
+        for slot in slots
+        for number, value in enumerate(slot.values, 1)
+        if len(value) > limit
+    ]
+    long += [
+        (f"{each.path}/@nodeRepresentation", each.code)
+        for each in found.classifications
+        if each.code is not None and len(each.code) > limit
+    ]
+    long += [(f"{each.path}/@value", each.value) for each in found.identifiers if len(each.value) > limit]
+    for path, value in long:
+        yield Violation(rules.VALUE_LENGTH, path, f"at most {limit} characters", f"{len(value)} characters")
 
 
 def _parent_reference(found: SubmittedObject) -> Iterator[Violation]:
-    pointers = [(f"{part.path}/@classifiedObject", part.classified) for part in found.classifications]
-    pointers += [(f"{part.path}/@registryObject", part.identified) for part in found.identifiers]
-    for path, target in pointers:
-        if target != found.id:
-            yield Violation(rules.PARENT_REFERENCE, path, found.id, target)
+    for code in found.classifications:
+        if code.classified != found.id:
+            yield Violation(rules.PARENT_REFERENCE, f"{code.path}/@classifiedObject", found.id, code.classified)
+    for identifier in found.identifiers:
+        if identifier.identified != found.id:
+            yield Violation(
+                rules.PARENT_REFERENCE, f"{identifier.path}/@registryObject", found.id, identifier.identified
+            )

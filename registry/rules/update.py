@@ -8,7 +8,7 @@ toolkit expects. Sources: IHE ITI supplements XDS Metadata Update 3.57 and RMU 3
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ihe import values
@@ -311,6 +311,7 @@ def _full(submittal: Submittal, asked: Operations) -> Iterator[Violation]:
                 ONE_UPDATE, status.path, "one change of an object's status", f"another one of {status.target}"
             )
     pointed = Counter(each.found.path for each in asked.submitted if each.found is not None)
+    versions, known = {each.found.id: each for each in asked.versions}, submittal.by_id()
     for each in asked.submitted:
         path = f"{each.operation.path}/@targetObject"
         if each.operation.source not in sets:
@@ -320,7 +321,7 @@ def _full(submittal: Submittal, asked: Operations) -> Iterator[Violation]:
             said = each.operation.target
             yield Violation(SUBMITTED, path, "one association of this message", said)
         else:
-            yield from _joined(each.found, submittal, asked)
+            yield from _joined(each.found, versions, known)
 
 
 def _status(status: SubmittedObject, sets: set[str]) -> Iterator[Violation]:
@@ -343,14 +344,14 @@ def _status(status: SubmittedObject, sets: set[str]) -> Iterator[Violation]:
         yield Violation(STATUS_SLOTS, status.path, "a NewStatus that is not the OriginalStatus", said[0])
 
 
-def _joined(found: SubmittedObject, submittal: Submittal, asked: Operations) -> Iterator[Violation]:
+def _joined(
+    found: SubmittedObject, new: Mapping[str, SentVersion], known: Mapping[str, SubmittedObject]
+) -> Iterator[Violation]:
     """An association that is submitted by itself: its type, and its ends as far as they can be seen."""
     if found.type not in set(AssociationType):
         expected = "HasMember, RPLC, XFRM, APND, XFRM_RPLC, signs or IsSnapshotOf, as a URN"
         yield Violation(ASSOCIATION_TYPE, f"{found.path}/@associationType", expected, found.type)
         return
-    new = {each.found.id: each for each in asked.versions}
-    known = submittal.by_id()
     for name, end in (("sourceObject", found.source), ("targetObject", found.target)):
         if end in new:
             if any(each.value(PROPAGATION) != NO for each in new[end].memberships):

@@ -128,6 +128,7 @@ def _desk(settings: Config, identity: str, trail: str) -> Iterator[Desk]:
 
 def _write(report: Path, others: Iterable[Told]) -> None:
     with report.open("w", encoding="utf-8", newline="") as file:
+        report.chmod(0o600)
         if report.suffix.lower() != ".csv":
             for told in others:
                 file.write(json.dumps(asdict(told), ensure_ascii=False) + "\n")
@@ -136,7 +137,12 @@ def _write(report: Path, others: Iterable[Told]) -> None:
         lines.writerow(("file", "outcome", "code", "rule", "problem"))
         for told in others:
             for each in told.problems:
-                lines.writerow((told.file, told.outcome.value, each.code, each.rule, each.text))
+                lines.writerow(map(_cell, (told.file, told.outcome.value, each.code, each.rule, each.text)))
+
+
+def _cell(text: str) -> str:
+    """As a spreadsheet shows it: what a message says must not become a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def _tell(summary: Summary, trouble: str) -> None:

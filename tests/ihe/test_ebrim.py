@@ -279,11 +279,19 @@ def test_the_same_submission_has_the_same_digest_whatever_its_symbolic_ids() -> 
         for name in ("id", "classifiedObject", "registryObject", "sourceObject", "targetObject"):
             if element.get(name):
                 element.set(name, "other-" + str(element.get(name)))
-    assert canonical.digest(s.body(first)) == canonical.digest(s.body(second))
+    assert canonical.digest(s.submittal(first)) == canonical.digest(s.submittal(second))
+
+
+def test_a_submission_of_years_ago_is_still_known_by_the_digest_it_was_stored_with() -> None:
+    stored = {
+        "c009221212c9453060ff3793606b176cd468bf3733c9309bd6f434c49e53da98": s.one_document(),
+        "1d131c4e70147c4f781d3ea58fd93ee83f1a92ee58bc3eb4b5b2a0db65904876": s.with_folder(),
+    }
+    assert [canonical.digest(s.submittal(root)).hex() for root in stored.values()] == list(stored)
 
 
 def test_any_other_content_has_another_digest() -> None:
-    base = canonical.digest(s.body(s.with_folder()))
+    base = canonical.digest(s.submittal(s.with_folder()))
     for tag, attribute in [("Value", ""), ("LocalizedString", "value"), ("Classification", "nodeRepresentation")]:
         other = s.with_folder()
         element = find(other, tag)
@@ -291,18 +299,18 @@ def test_any_other_content_has_another_digest() -> None:
             element.set(attribute, str(element.get(attribute)) + "x")
         else:
             element.text = str(element.text) + " "
-        assert canonical.digest(s.body(other)) != base
+        assert canonical.digest(s.submittal(other)) != base
     swapped = s.with_folder()
     swapped[0].append(swapped[0][3])
-    assert canonical.digest(s.body(swapped)) != base
+    assert canonical.digest(s.submittal(swapped)) != base
     pointed = s.with_folder()
     find(pointed, "Association").set("targetObject", "Folder1")
-    assert canonical.digest(s.body(pointed)) != base
+    assert canonical.digest(s.submittal(pointed)) != base
 
 
 def test_a_random_uuid_made_for_each_sending_makes_another_submission() -> None:
     roots = [s.request(s.entry(of=f"urn:uuid:cccccccc-0000-4000-8000-00000000000{n}")) for n in (1, 2)]
-    digests = {canonical.digest(s.body(root)) for root in roots}
+    digests = {canonical.digest(s.submittal(root)) for root in roots}
     assert len(digests) == 2
 
 

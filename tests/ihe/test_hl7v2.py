@@ -146,3 +146,9 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
             hl7v2.read(attempt, "iso8859-1")
         except Unacceptable as wrong:
             hl7v2.write_ack(wrong.header, wrong.answer, AT, "a-1", wrong)
+
+
+def test_a_message_of_nothing_but_separators_is_refused_before_it_is_split() -> None:
+    for separator in hl7v2.SEPARATORS:
+        with pytest.raises(hl7v2.Unacceptable):
+            hl7v2.read(b"MSH|^~\\&|" + separator * (hl7v2.MOST_SEPARATORS + 1), "latin-1")

@@ -182,7 +182,8 @@ def test_media_type_parameters_are_read_as_mime_has_them(line: str, media: str, 
 
 
 @pytest.mark.parametrize(
-    "line", ['a/b; x="y', "a/b; x=1; X=2", "a/b; x=1\r\ny: z", "a/b; =1", 'a/b; x="y"z', "a/b; x\x00=1"]
+    "line",
+    ['a/b; x="y', "a/b; x=1; X=2", "a/b; x=1\r\ny: z", "a/b; =1", 'a/b; x="y"z', 'a/b; x="y" z', "a/b; x\x00=1"],
 )
 def test_media_type_parameters_that_two_readers_could_take_differently_are_refused(line: str) -> None:
     with pytest.raises(Mangled):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ihe.metadata import Coded
 from policy.agreements import Agreement
 from policy.blocks import Block
 from policy.decide import decide, decide_document, outlook
-from policy.facts import Channel, Decision, Reason
+from policy.facts import Channel, Decision, EntryFacts, Reason
 from policy.rows import RANK
 from policy.shield import Family, shield
 from tests.policy.oracle import may_see
-from tests.policy.worlds import PATIENTS, World, agreements, blocks, later, shuffled, worlds
+from tests.policy.worlds import NOW, PATIENTS, World, agreements, blocks, later, shuffled, worlds
 
+FIELDS = EntryFacts._fields
 many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -114,3 +117,19 @@ def test_every_refusal_has_a_reason_and_every_permit_an_agreement(world: World) 
             assert decision.reason not in decision.also
         machine = world.subject.channel is Channel.MACHINE
         assert not (machine and decision.reason in (Reason.PATIENT_MISMATCH_DOC, Reason.BLOCK_PERSON))
+
+
+@many
+@given(worlds())
+def test_what_was_decided_of_one_document_is_no_other_ones_decision(world: World) -> None:
+    entries = list(world.entries())[:4]
+    first, later_on = entries[0], NOW + timedelta(days=1)
+    entries += [
+        first._replace(class_code=Coded("B", "s"), creation_time="1970", signed_at=None),
+        first._replace(signed_at=later_on, registered_at=later_on),
+    ]
+    mixed = {one._replace(**{name: getattr(other, name)}) for one in entries for other in entries for name in FIELDS}
+    together = world.situation()
+    for each in mixed:
+        # As it would be decided if nothing had been decided before it.
+        assert decide(together, (each,), each) == decide(world.situation(), (each,), each)

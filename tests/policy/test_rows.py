@@ -95,4 +95,6 @@ def test_a_code_of_another_list_is_none_of_ours() -> None:
 
 
 def test_only_codes_that_claim_to_be_of_the_list_are_unknown() -> None:
-    assert unknown_codes(entry("e", pilot(), codes=["N", "NORN-DUP", "NORX", "NORX"])) == ("NORX",)
+    assert unknown_codes(entry("e", pilot(), codes=["N", "NORN-DUP", "NORX", "NORX"]).confidentiality_codes) == (
+        "NORX",
+    )

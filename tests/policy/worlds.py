@@ -251,7 +251,7 @@ def shuffled(world: World, order: st.DataObject) -> World:
         consumers=tuple(replace(each, enrolled=mix(each.enrolled)) for each in mix(world.consumers)),
         agreements=mix(world.agreements),
         blocks=mix(world.blocks),
-        families=tuple(replace(each, entries=mix(each.entries)) for each in world.families),
+        families=tuple(each._replace(entries=mix(each.entries)) for each in world.families),
     )
 
 

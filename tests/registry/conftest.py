@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Connection
 
 from registry.database import tables
 from registry.database.engine import Database, open_database
@@ -97,14 +96,14 @@ def store(database: Database) -> Store:
 def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """Called, the SQL that ran since it was last called."""
     ran: list[str] = []
-    driven = Prepared.driven
+    rows = Prepared.rows
 
-    def note_driven(prepared: Prepared, driver: sqlite3.Connection, values: Mapping[str, Any]) -> Sequence[Any]:
-        ran.append(prepared._sql)
-        return driven(prepared, driver, values)
+    def note_prepared(prepared: Prepared, connection: Connection, values: Mapping[str, Any]) -> Sequence[Any]:
+        ran.append(str(prepared.statement))
+        return rows(prepared, connection, values)
 
-    # These go to SQLite's driver, where SQLAlchemy sees nothing.
-    monkeypatch.setattr(Prepared, "driven", note_driven)
+    # These go to the driver, where SQLAlchemy sees nothing.
+    monkeypatch.setattr(Prepared, "rows", note_prepared)
 
     @sa.event.listens_for(database.engine, "before_cursor_execute")
     def note(connection: object, cursor: object, statement: str, *_: object) -> None:
@@ -115,3 +114,18 @@ def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[
         return told
 
     return since
+
+
+@pytest.fixture
+def bodies_read_for(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every value bound in a statement that reads bodies: the keys of their patients are among them."""
+    bound: list[object] = []
+    rows = Prepared.rows
+
+    def note(prepared: Prepared, connection: Connection, values: Mapping[str, Any]) -> Sequence[Any]:
+        if "document.codec" in str(prepared.statement):
+            bound.extend(values.values())
+        return rows(prepared, connection, values)
+
+    monkeypatch.setattr(Prepared, "rows", note)
+    return bound

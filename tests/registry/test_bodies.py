@@ -47,3 +47,17 @@ def test_a_damaged_body_is_told_never_shown() -> None:
             bodies.inflate(codec, damaged)
     with pytest.raises(BodyLost):
         bodies.inflate(PLAIN, stored)
+
+
+def test_no_bit_of_a_body_can_change_unseen() -> None:
+    bodies = Bodies({1: first_dictionary()})
+    codec, stored = bodies.deflate(BODY)
+    # The first two bytes say how it was deflated and change nothing of what comes out.
+    for place in range(2, len(stored)):
+        with pytest.raises(BodyLost):
+            bodies.inflate(codec, stored[:place] + bytes([stored[place] ^ 4]) + stored[place + 1 :])
+    for other in (first_dictionary()[:-1] + b"?", b"?" + first_dictionary()):
+        with pytest.raises(BodyLost):
+            Bodies({1: other}).inflate(codec, stored)
+    with pytest.raises(BodyLost):
+        bodies.inflate(codec, stored + b"?")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -22,6 +23,7 @@ import registry.database.engine
 import registry.database.turns
 from ihe.names import Code, Status
 from registry.database.engine import Database, DatabaseMissing, StoreTrouble, Undone, open_database
+from registry.database.statements import Prepared
 from registry.database.tables import label
 from registry.migrations import check, migrate
 from registry.queries.stored_queries import FindDocuments
@@ -232,6 +234,25 @@ def test_a_server_that_was_away_fails_one_reader_at_most(database: Database) -> 
     with pytest.raises(StoreTrouble):
         labels(database)
     assert labels(database) == {"x"}
+
+
+def test_a_server_that_was_away_fails_one_prepared_question_at_most(database: Database) -> None:
+    """The driver runs these alone, so that SQLAlchemy does not see its connections fail."""
+    if database.sqlite:
+        pytest.skip("a file is not a server")
+    asked = Prepared(sa.select(label.c.text).where(label.c.text == "x"))
+    ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    database.write(put("x"))
+    for manner in (database.reading, database.snapshot):
+        with manner() as first, manner() as second:
+            assert len(asked.rows(first, {})) == len(asked.rows(second, {})) == 1
+        with psycopg.connect(database.engine.url.set(drivername="postgresql").render_as_string(False)) as beside:
+            beside.execute(f"{ended} AND datname = current_database()")
+        with pytest.raises(StoreTrouble), manner() as connection:
+            asked.rows(connection, {})
+        for _ in range(2):
+            with manner() as first, manner() as second:
+                assert len(asked.rows(first, {})) == len(asked.rows(second, {})) == 1
 
 
 def test_a_migration_beside_a_running_node_costs_nobody_an_answer(database: Database) -> None:

@@ -177,6 +177,19 @@ def test_ids_are_never_given_again(registry: Registry) -> None:
     assert registry.codes(Action.REGISTER, folders) == ["XDSDuplicateUniqueIdInRegistry"]
 
 
+def test_a_submission_of_which_something_was_removed_is_no_success_when_sent_again(registry: Registry) -> None:
+    objects = (
+        *(entry("Doc1", ONE), entry("Doc2", TWO), new_set(of=SET)),
+        *(written.member(MEMBER, SET, "Doc1", "Original"), written.member(HELD_MEMBER, SET, "Doc2", "Original")),
+    )
+    assert registry.codes(Action.REGISTER, written.request(*objects)) == []
+    assert registry.codes(Action.REGISTER, written.request(*objects)) == []
+    (gone,) = (uuid_of for uuid_of, row in registry.entries().items() if row.unique_id == TWO)
+    assert registry.remove(gone, HELD_MEMBER) == []
+    assert "XDSDuplicateUniqueIdInRegistry" in registry.codes(Action.REGISTER, written.request(*objects))
+    assert registry.states() == [(ONE, 1, "APPROVED")]
+
+
 def test_the_very_same_document_may_come_back_and_no_other(registry: Registry) -> None:
     registry.document(10, ONE)
     assert registry.remove(DOC, SET, MEMBER) == []

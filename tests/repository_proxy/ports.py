@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -147,7 +147,7 @@ def entry(repository: str, unique_id: str, content: bytes, **more: Any) -> Entry
         signed_at=NOW - timedelta(days=1),
         withdrawn=False,
     )
-    return replace(facts, **more)
+    return facts._replace(**more)
 
 
 def make_policy(repositories: Collection[str], version: str = "test 1") -> Policy:

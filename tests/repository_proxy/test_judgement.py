@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import Connection
 
 from ihe import soap, xml
 from ihe.names import Action, AssociationType, QueryId, Status
@@ -128,13 +128,13 @@ def test_a_hidden_an_unknown_and_another_patients_document_cost_the_same_stateme
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
-    driven = Prepared.driven
+    rows = Prepared.rows
 
-    def noted(prepared: Prepared, driver: sqlite3.Connection, values: Mapping[str, Any]) -> Sequence[Any]:
-        ran.append(prepared._sql)
-        return driven(prepared, driver, values)
+    def noted(prepared: Prepared, connection: Connection, values: Mapping[str, Any]) -> Sequence[Any]:
+        ran.append(str(prepared.statement))
+        return rows(prepared, connection, values)
 
-    monkeypatch.setattr(Prepared, "driven", noted)
+    monkeypatch.setattr(Prepared, "rows", noted)
     with registry(tmp_path) as here:
         words = {"repository_unique_id": REPOSITORY, **SUMMARY}
         mine, closed = (entry(**words, patient_id=cx("P1")) for _ in range(2))

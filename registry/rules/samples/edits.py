@@ -6,8 +6,9 @@ from collections.abc import Callable
 from copy import deepcopy
 
 from ihe import xml
-from ihe.ebrim_read import IN_RIM, OBJECT_LIST
+from ihe.ebrim_read import OBJECT_LIST
 from ihe.names import RIM, AssociationType
+from ihe.spelling import IN_RIM
 
 Edit = Callable[[xml.Element], None]
 _REFERENCES = ("id", "classifiedObject", "registryObject", "sourceObject", "targetObject")
