@@ -52,7 +52,8 @@ def main() -> int:
         return status
     with tempfile.TemporaryDirectory(prefix="innsyn-conformance-") as folder:
         logs = chosen.logs or Path(folder)
-        done = run(kit, words, chosen.json, logs, chosen.feed or FEEDS[0])
+        # By itself the runner leaves out the tests that the kit marks as beta.
+        done = run(kit, [*words, "--only", "*"], chosen.json, logs, chosen.feed or FEEDS[0])
         as_expected = every(done)
         if chosen.write_docs:
             tests = produced()
