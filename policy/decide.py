@@ -151,9 +151,8 @@ def _decide(
     if failures:
         wide = bool(standing.failed) and bool(situation.reachable()) and bool(situation.held(entry.patient_id).wide)
         decision = _decision(failures, standing.source_id, agreement, wide_first=wide)
-        if decision.alert and _corrected_away(situation, family):
-            return replace(decision, alert=False)
-        return decision
+        corrected = _corrected_away(situation, family)  # also where nothing hangs on it: whose it is must not tell (N7)
+        return replace(decision, alert=decision.alert and not corrected)
     reason = _OK[situation.subject.basis] if opened else Reason.OK
     return Decision(True, reason, (), standing.source_id, agreement, "", opened)
 

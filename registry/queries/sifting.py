@@ -64,9 +64,11 @@ def sift_documents(
     closed: Iterable[Decision],
 ) -> Sifted:
     """Of documents. Decoys are judged like what they stand for, so that an unknown id takes as long as a hidden one."""
-    shown = shield.shield(
-        situation, [Family(each.family, (each.facts,), each.replaced_by) for each in (*found, *decoys)]
-    )
+    families = [Family(each.family, (each.facts,), each.replaced_by) for each in found]
+    families += _standing_in(situation, decoys)
+    if isinstance(query, ById):
+        situation.held("")  # a decoy's patient has to be looked at; so must it be where no decoy is
+    shown = shield.shield(situation, families)
     seen = set(shown.visible)
     visible = [each for each in found if each.facts.entry_uuid in seen]
     objects = [*_closed(closed, shown)]
@@ -89,7 +91,10 @@ def sift(
     """Of documents, sets, folders and associations together. `registers`: see registry.desk."""
     seen = shield.shield_all(
         situation,
-        [Family(each.family, (each.facts,), each.replaced_by) for each in (*found.entries.values(), *found.decoys)],
+        [
+            *(Family(each.family, (each.facts,), each.replaced_by) for each in found.entries.values()),
+            *_standing_in(situation, found.decoys),
+        ],
         [_container(each, found, registers) for each in found.containers.values()],
         [shield.Link(each.entry_uuid, (each.source, each.target)) for each in found.links.values()],
     )
@@ -107,6 +112,14 @@ def sift(
         notes.append(f"associations: {len(answer.links)} shown, {len(asked.links) - len(answer.links)} withheld")
     patients = tuple(dict.fromkeys(_patients(found, told)))
     return Sifted(answer, seen.visible.__contains__, tuple(objects), patients, "; ".join(notes))
+
+
+def _standing_in(situation: Situation, decoys: Iterable[Found]) -> Iterator[Family]:
+    """Decoys as documents of a source there is: for a repository nobody owns one more source would be walked (N7)."""
+    repository = next((each.repository_unique_ids[0] for each in situation.policy.sources.values()), "")
+    for decoy in decoys:
+        facts = decoy.facts._replace(repository_unique_id=repository)
+        yield Family((facts,), (facts,))
 
 
 def _container(each: Container, found: Gathered, registers: Mapping[str, tuple[str, ...]]) -> shield.Container:
