@@ -216,6 +216,8 @@ def event_of(raw: bytes) -> bytes:
 
 def walk(lines: list[bytes], segment: Segment) -> Iterator[Line]:
     """The lines of a segment in order, each checked before it is given out. Raises Broken at the first bad one."""
+    if not lines:
+        raise Broken(1, "the segment is empty")
     try:
         header = Header.read(lines[0])
     except Unreadable as problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
@@ -45,14 +46,13 @@ class Registered:
     def of(cls, path: Path) -> Registered:
         """Reads them past the registry."""
         uuids, unique_ids = {}, {}
-        with sqlite3.connect(path) as database:
+        with closing(sqlite3.connect(path)) as database:
             for table in ("document", "submission_set", "folder", "association"):
                 rows = database.execute(f"SELECT entry_uuid FROM {table} WHERE patient_key >= 0")
                 uuids[table] = [f"urn:uuid:{UUID(bytes=raw)}" for (raw,) in rows]
                 if table != "association":
                     rows = database.execute(f"SELECT DISTINCT unique_id FROM {table} WHERE patient_key >= 0")
                     unique_ids[table] = [name for (name,) in rows]
-        database.close()
         return cls(uuids, unique_ids)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
@@ -57,9 +58,8 @@ def _visible(whole: Built, known: Registered, everything: list[str]) -> frozense
 
 
 def _against_the_rule(path: Path, visible: frozenset[str]) -> Iterable[str]:
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         rows = database.execute("SELECT entry_uuid, source, target, type FROM association").fetchall()
-    database.close()
     members: dict[str, list[str]] = {}
     for row in rows:
         link, source, target = (f"urn:uuid:{UUID(bytes=raw)}" for raw in row[:3])
