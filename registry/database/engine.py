@@ -68,6 +68,7 @@ class Database:
             self._writing = engine.execution_options(isolation_level="READ COMMITTED")
         self._idle: deque[Connection] = deque()
         """Connections between single statements: taking one from the pool and giving it back costs half a statement."""
+        self._closed = False
         self._glancing: sqlite3.Connection | None = None
         self._queue = None if path is None else WriterQueue(self._writing, path.with_name(path.name + ".writer"))
 
@@ -92,7 +93,11 @@ class Database:
                 yield connection
                 whole = True
             finally:
-                if whole:
+                if self._closed:
+                    # The pool it came from is gone: given back to that, nobody would ever close it.
+                    connection.detach()
+                    connection.close()
+                elif whole:
                     self._idle.append(connection)
                 else:
                     # If the server went away, the idle ones are as broken; each would fail a caller to tell so.
@@ -167,6 +172,7 @@ class Database:
 
     def close(self) -> None:
         """Ends the writing thread and every connection."""
+        self._closed = True
         if self._queue is not None:
             self._queue.close()
         self._close_idle()

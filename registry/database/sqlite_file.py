@@ -43,8 +43,12 @@ def open_engine(
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:
-        for pragma in pragmas():
-            _execute(connection, f"PRAGMA {pragma}", wait)
+        try:
+            for pragma in pragmas():
+                _execute(connection, f"PRAGMA {pragma}", wait)
+        except sqlite3.Error:
+            connection.close()  # the pool forgets what it could not prepare, and does not close it
+            raise
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -322,3 +322,13 @@ def test_without_a_lock_to_write_under_a_write_fails_at_once(sqlite_file: Path) 
     lock.rmdir()
     assert database.write(put("x")) == "x"
     database.close()
+
+
+def test_a_reader_that_outlives_the_database_leaves_no_connection_behind(sqlite_file: Path) -> None:
+    database = open_database(f"sqlite:///{sqlite_file}")
+    with database.reading() as connection:
+        driver = connection.connection.driver_connection
+        database.close()
+    assert driver is not None
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        driver.execute("SELECT 1")
