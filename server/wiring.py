@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 
 from audit.spool import Spool
@@ -79,9 +80,24 @@ class Node:
 
         Raises DatabaseMissing, StoreTrouble, RecordLost, CodesRefused, OSError: each with a sentence.
         """
+        with ExitStack() as opened:
+            self._build(settings, number, policy, patients, trail, opened)
+            opened.pop_all()  # all of it stands; from now on close() lets it go
+
+    def _build(
+        self,
+        settings: Config,
+        number: int,
+        policy: Policy,
+        patients: frozenset[str] | None,
+        trail: str,
+        opened: ExitStack,
+    ) -> None:
+        """The parts in the order in which they need each other; `opened` closes them if a later one cannot be had."""
         self.config = settings
         self.rules = RulesInForce(policy)
         self.database = open_database(settings.database_url)
+        opened.callback(self.database.close)
         migrations.check(self.database)
         self.clock = open_clock(settings)
         self.audit = Spool(
@@ -90,6 +106,7 @@ class Node:
             clock=self.clock,
             reserve=settings.audit.reserve_mib * MIB,
         )
+        opened.callback(self.audit.close)
         recovery.settle(self.audit.unsettled, self.database, self.audit, self.clock)
         self.bindings = Bindings(self.database)
         self.identify = Gatekeeper(
