@@ -198,3 +198,11 @@ def test_a_line_that_cannot_be_written_stops_nobody(lines: io.StringIO) -> None:
     structlog.get_logger().error("answer cut", correlation="c1")
     logging.getLogger("library").warning("said something")
     assert lines.getvalue() == ""
+
+
+def test_a_correlation_is_shown_whatever_digits_it_happens_to_have(lines: io.StringIO) -> None:
+    structlog.get_logger().info("answer cut", correlation="cfd21845247839bf5754444fb8e03e8a")
+    structlog.get_logger().info("answer cut", correlation="15837510047", reason="cfd21845247839bf5754444fb8e03e8a")
+    shown, odd = map(json.loads, lines.getvalue().splitlines())
+    assert shown["correlation"] == "cfd21845247839bf5754444fb8e03e8a"
+    assert (odd["correlation"], "21845247839" in odd["reason"]) == ("[number]", False)
