@@ -32,13 +32,22 @@ from ihe.queries import AdhocQuery, Returns
 from ihe.soap import Call, Reply, write_reply
 from policy.agreements import Policy
 from policy.decide import Situation, malformed, outlook, refusal
-from policy.facts import BlocksUnavailable, Decision, Peer, Reason, Subject
+from policy.facts import BlocksUnavailable, Channel, Decision, Peer, Reason, Subject
 from policy.rows import RANK
 from registry.database.engine import StoreTrouble
 from registry.desk import Desk
 from registry.queries.gathered import Chosen, Gathered
 from registry.queries.sifting import Sifted, patients_of, sift, sift_documents
-from registry.queries.stored_queries import AcrossPatients, ById, FindDocuments, GetDocuments, OfOnePatient, StoredQuery
+from registry.queries.stored_queries import (
+    EVERYBODY,
+    AcrossPatients,
+    ById,
+    Everybody,
+    FindDocuments,
+    GetDocuments,
+    OfOnePatient,
+    StoredQuery,
+)
 from registry.queries.understanding import understand
 from registry.refusals import admitted, answering, receiver
 from registry.store import Found
@@ -227,14 +236,14 @@ def _found(question: Question, situation: Situation, desk: Desk) -> tuple[Situat
 
 def _open(
     question: Question, situation: Situation, closed: Mapping[str, Decision], desk: Desk
-) -> frozenset[str] | None:
-    """Whose objects are read: every identifier of the patients asked about, but of those closed to this caller. None
-    where a machine names nobody: then it is whoever's turn up.
+) -> frozenset[str] | Everybody:
+    """Whose objects are read: every identifier of the patients asked about, but of those closed to this caller; where a
+    machine names nobody (by id, or across patients) whoever's turn up.
 
     An identifier that was merged into another of its register finds nothing any more (ITI TF-2 3.8.4.2.3).
     """
     if not question.about:
-        return None
+        return EVERYBODY if question.subject.channel is Channel.MACHINE else frozenset()
     # Whoever has one identifier only was never merged: most queries cost no look more.
     merged = len(situation.identities) > 1
     gone = {each for each in question.named if merged and desk.store.superseded(each)}

@@ -32,7 +32,7 @@ from registry.queries.containers import Container, Link
 from registry.queries.gathered import Gathered
 from registry.queries.reading import Found, Hits, Known, Reader
 from registry.queries.relations import Related, Relations, Scope
-from registry.queries.stored_queries import FindDocuments, GetDocuments
+from registry.queries.stored_queries import EVERYBODY, Everybody, FindDocuments, GetDocuments
 from registry.rules import findings
 from registry.rules.strictness import Verdict
 
@@ -137,15 +137,17 @@ class Store:
     # ITI-18 ----------------------------------------------------------------------------------------------------------
 
     def find_documents(
-        self, query: FindDocuments, identities: Collection[str] | None, leaf: bool, replacements: bool = False
+        self, query: FindDocuments, identities: Collection[str] | Everybody, leaf: bool, replacements: bool = False
     ) -> tuple[Found, ...]:
         """Entries of the asked patient that match. `identities` is the patient's identity set (or those of several);
-        with an empty one the same statement runs for a patient that cannot exist and finds nothing; None is everybody.
+        with an empty one the same statement runs for a patient that cannot exist and finds nothing.
         Bodies are fetched only with `leaf`, what replaced deprecated entries only with `replacements`.
 
         Raises: StoreTrouble.
         """
-        keys = {} if identities is None else {patient_key(each): each for each in identities} or {IMPOSSIBLE_KEY: ""}
+        keys: dict[int, str] | Everybody = EVERYBODY
+        if identities is not EVERYBODY:
+            keys = {patient_key(each): each for each in identities} or {IMPOSSIBLE_KEY: ""}
         bodies = leaf or bool(query.availabilities)
         if replacements:
             with self._database.snapshot() as connection:
@@ -171,11 +173,13 @@ class Store:
             return hits
 
     def gather(
-        self, query: Related, identities: Collection[str] | None, leaf: bool, replacements: bool = False
+        self, query: Related, identities: Collection[str] | Everybody, leaf: bool, replacements: bool = False
     ) -> Gathered:
-        """Everything that decides the answer to `query`, in one state of it. `identities` as in find_documents(); None
-        where a machine asks by id: then it is whoever's is found. Raises StoreTrouble."""
-        scope = None if identities is None else Scope.of(identities)
+        """Everything that decides the answer to `query`, in one state of it. `identities` as in find_documents().
+
+        Raises: StoreTrouble.
+        """
+        scope = EVERYBODY if identities is EVERYBODY else Scope.of(identities)
         with self._database.snapshot() as connection:
             gathered = self._relations.gather(connection, query, scope, leaf)
             if replacements:

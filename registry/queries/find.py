@@ -29,7 +29,7 @@ from registry.database.statements import (
 from registry.database.tables import OBJECT_TYPE_NUMBER, SEPARATOR, STATUS_NUMBER, document
 from registry.database.vocabulary import Vocabulary
 from registry.queries.parameters import Period
-from registry.queries.stored_queries import Excluded, FindDocuments
+from registry.queries.stored_queries import EVERYBODY, Everybody, Excluded, FindDocuments
 
 SHAPES = 512
 """Statements kept: a few dozen shapes occur in practice."""
@@ -59,7 +59,7 @@ class Shape:
     keys: int
     statuses: int
     types: int
-    """These three: one value, which is compared, or several (2), which are a list; no key (0) is every patient."""
+    """These three: one value, which is compared, or several (2), which are a list; keys 0 is everybody."""
     leaf: bool
     codes: tuple[str, ...]
     begins: tuple[str, ...]
@@ -73,6 +73,15 @@ class Shape:
     """As `codes` and `lists`, of what is left out."""
 
 
+def size_of(keys: Sequence[int] | Everybody) -> int:
+    """Shape.keys of these: 0 for everybody, who must be meant. Raises ValueError for no key at all."""
+    if keys is EVERYBODY:
+        return 0
+    if not keys:
+        raise ValueError("a question about nobody is asked of a patient that cannot exist, never of everybody")
+    return min(len(keys), 2)
+
+
 class FindStatements:
     """Gives a query its statement and its values."""
 
@@ -81,10 +90,10 @@ class FindStatements:
         self._on_sqlite = on_sqlite
         self._built = lru_cache(SHAPES)(self._build)
 
-    def of(self, query: FindDocuments, keys: Sequence[int], leaf: bool) -> tuple[Prepared, dict[str, Any]]:
-        """The statement for this shape of question, and the values for its binds. Without keys: of every patient."""
+    def of(self, query: FindDocuments, keys: Sequence[int] | Everybody, leaf: bool) -> tuple[Prepared, dict[str, Any]]:
+        """The statement for this shape of question, and the values for its binds. ValueError for no key at all."""
         values: dict[str, Any] = {
-            "keys": self._bound(keys) if keys else None,
+            "keys": None if keys is EVERYBODY else self._bound(keys),
             "statuses": self._bound([STATUS_NUMBER[status] for status in query.statuses]),
             "types": self._bound([OBJECT_TYPE_NUMBER[each] for each in query.object_types]),
         }
@@ -104,7 +113,7 @@ class FindStatements:
             text = escape_like(pattern, keep_wildcards=True)
             values[f"author_{number}"] = f"%{SEPARATOR}{text}{SEPARATOR}%"
         shape = Shape(
-            min(len(keys), 2),
+            size_of(keys),
             min(len(query.statuses), 2),
             min(len(query.object_types), 2),
             leaf,

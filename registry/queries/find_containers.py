@@ -16,7 +16,8 @@ from registry.database.statements import LIKE_ESCAPE, MOST_ACROSS, alternatives,
 from registry.database.tables import IMPOSSIBLE_KEY, SEPARATOR, STATUS_NUMBER, folder, submission_set
 from registry.database.vocabulary import Vocabulary
 from registry.queries.containers import FOLDER_COLUMNS, FOLDERS, SET_COLUMNS, SETS
-from registry.queries.stored_queries import FindFolders, FindSubmissionSets
+from registry.queries.find import size_of
+from registry.queries.stored_queries import EVERYBODY, Everybody, FindFolders, FindSubmissionSets
 
 SHAPES = 128
 Statement = tuple[sa.Select[Any], dict[str, Any]]
@@ -63,7 +64,7 @@ class ContainerStatements:
         for pattern in query.author_persons:
             values["author"] = f"%{SEPARATOR}{escape_like(pattern, keep_wildcards=True)}{SEPARATOR}%"
         shape = _SetShape(
-            min(len(keys), 2),
+            size_of(keys),
             bool(query.source_ids),
             bool(query.content_types),
             query.submission_time.begin is not None,
@@ -72,11 +73,11 @@ class ContainerStatements:
         )
         return self._set_built(shape), values
 
-    def of_folders(self, query: FindFolders, keys: Sequence[int]) -> Statement:
+    def of_folders(self, query: FindFolders, keys: Sequence[int] | Everybody) -> Statement:
         """The statement for FOLDER_COLUMNS. lastUpdateTime is only sifted: what is shown may be earlier than the row's,
         never later."""
         values: dict[str, Any] = {
-            "keys": self._bound(keys),
+            "keys": None if keys is EVERYBODY else self._bound(keys),
             "statuses": self._bound([STATUS_NUMBER[status] for status in query.statuses]),
             "begin": query.last_update.begin,
         }
@@ -84,7 +85,7 @@ class ContainerStatements:
             patterns = [f"%,{number},%" for number in self._vocabulary.numbers_of(codes)]
             values[f"codes_{group}"] = alternatives(patterns, self._on_sqlite)
         begins = query.last_update.begin is not None
-        shape = _FolderShape(min(len(keys), 2), min(len(query.statuses), 2), begins, len(query.codes))
+        shape = _FolderShape(size_of(keys), min(len(query.statuses), 2), begins, len(query.codes))
         return self._folder_built(shape), values
 
     def _bound(self, values: Sequence[int]) -> Any:

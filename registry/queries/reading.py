@@ -44,7 +44,7 @@ from registry.database.tables import (
 from registry.database.vocabulary import Vocabulary
 from registry.queries.find import FindStatements
 from registry.queries.replacements import replaced_by
-from registry.queries.stored_queries import FindDocuments, GetDocuments
+from registry.queries.stored_queries import EVERYBODY, Everybody, FindDocuments, GetDocuments
 
 
 @lru_cache(LENGTHS)
@@ -117,16 +117,21 @@ class Reader:
         self.facts = self._columns.facts
         self._statements = FindStatements(vocabulary, on_sqlite)
 
-    def find(self, connection: Connection, query: FindDocuments, keys: Mapping[int, str], leaf: bool) -> list[Found]:
-        """Entries of the patients with these keys, each with the CX that must stand there; without any, everybody's."""
-        statement, values = self._statements.of(query, tuple(keys), leaf)
+    def find(
+        self, connection: Connection, query: FindDocuments, keys: Mapping[int, str] | Everybody, leaf: bool
+    ) -> list[Found]:
+        """Entries of the patients with these keys, each with the CX that must stand there."""
+        statement, values = self._statements.of(query, keys if keys is EVERYBODY else tuple(keys), leaf)
         rows = statement.rows(connection, values)
-        if not keys:
+        if keys is EVERYBODY:
             refuse_reports(len(rows))
+        else:
+            known = set(keys.values())
+            rows = [row for row in rows if row[PATIENT_ID] in known]
         if query.sifts_authors:
             rows = [row for row in rows if query.matches_author(row[ENTRY_AUTHORS])]
-        known, facts = set(keys.values()), self.facts
-        found = [(row, facts(row)) for row in rows if not known or row[PATIENT_ID] in known]
+        facts = self.facts
+        found = [(row, facts(row)) for row in rows]
         shared = {row[UNIQUE_ID] for row, _ in found if row[SHARED]}
         if not shared:
             return [Found(each, (each,), *(row[BODY:] if leaf else _NO_BODY)) for row, each in found]

@@ -62,10 +62,12 @@ from registry.queries.find_related import (
 from registry.queries.gathered import Gathered, Marks
 from registry.queries.reading import Found, Reader, refuse_reports
 from registry.queries.stored_queries import (
+    EVERYBODY,
     AcrossPatients,
     ByDocument,
     ById,
     ByObject,
+    Everybody,
     FindFolders,
     FindSubmissionSets,
     GetAll,
@@ -87,7 +89,7 @@ _OBJECT_TYPE_OF = {number: name for name, number in OBJECT_TYPE_NUMBER.items()}
 
 
 class Scope(NamedTuple):
-    """Whose objects are read: these keys of patients. Without any, whoever's are found (machines ask across)."""
+    """Whose objects are read: these keys of patients, and the CX that must stand there."""
 
     keys: frozenset[int]
     patients: frozenset[str]
@@ -113,8 +115,8 @@ class Relations:
         self._set, self._folder = reader_of_sets(vocabulary), reader_of_folders(vocabulary)
         self._availability = availability
 
-    def gather(self, connection: Connection, query: Related, scope: Scope | None, leaf: bool) -> Gathered:
-        """What decides the answer to `query`. `scope` is None for a machine that names no patient."""
+    def gather(self, connection: Connection, query: Related, scope: Scope | Everybody, leaf: bool) -> Gathered:
+        """What decides the answer to `query`; EVERYBODY for a machine that names no patient."""
         reading = _Reading(self, connection, scope, leaf, _wants_availability(query))
         match query:
             case FindSubmissionSets():
@@ -146,12 +148,12 @@ class _Reading:
     """One query on its way through the database."""
 
     def __init__(
-        self, relations: Relations, connection: Connection, scope: Scope | None, leaf: bool, availability: bool
+        self, relations: Relations, connection: Connection, scope: Scope | Everybody, leaf: bool, availability: bool
     ) -> None:
         self._of, self._connection = relations, connection
-        self._anybodys = scope is None
-        self._keys = scope.keys if scope is not None else frozenset({IMPOSSIBLE_KEY})
-        self._patients = scope.patients if scope is not None else None
+        self._everybody = scope is EVERYBODY
+        self._keys = frozenset({IMPOSSIBLE_KEY}) if scope is EVERYBODY else scope.keys
+        self._patients = None if scope is EVERYBODY else scope.patients
         self._leaf, self._availability = leaf or availability, availability
         self._traced: set[str] = set()
         """Folders whose newer versions were read."""
@@ -166,10 +168,10 @@ class _Reading:
         self._start_from(self._of._set(row) for row in rows if not wanted or by_any(row[AUTHORS], wanted))
 
     def folders(self, query: FindFolders) -> None:
-        keys = () if self._anybodys else tuple(self._keys)
+        keys = EVERYBODY if self._everybody else tuple(self._keys)
         statement, values = self._of._statements.of_folders(query, keys)
         rows = self._mine(self._connection.execute(statement, values))
-        if not keys:
+        if keys is EVERYBODY:
             refuse_reports(len(rows))
         self._start_from(self._of._folder(row) for row in rows)
 
@@ -240,7 +242,7 @@ class _Reading:
 
     def _resolve(self, people: Collection[str]) -> None:
         """For a machine: from here on what is read is of these people."""
-        if self._anybodys:
+        if self._everybody:
             sets = (identity_set(self._connection, each) for each in sorted(people))
             self._keys = frozenset(patient_key(each) for known in sets for each in known) or self._keys
 
@@ -258,7 +260,7 @@ class _Reading:
             pending = (ends | self._later()) - seen
         name = OF_ENTRIES_LEAF if self._leaf else OF_ENTRIES
         self._take_entries(self._at(name, self._keys, seen))
-        if self._anybodys:
+        if self._everybody:
             # A set may have documents of others as members (SubmissionSetStatus Reference).
             missing = seen - _raw(self.found.entries) - _raw(self.found.containers) - _raw(self.found.links)
             places = self._places([uuid_text(each) for each in sorted(missing)])

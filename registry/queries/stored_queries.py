@@ -7,6 +7,8 @@ nothing. Sources: ITI TF-2 3.18.4.1.2.3.7, 3.51.4.1.2.3; supplement XDS Metadata
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from typing import Final
 
 from ihe.metadata import Coded
 from ihe.names import STABLE_ENTRY, Status
@@ -16,6 +18,17 @@ from registry.queries.parameters import ALWAYS, Period
 Codes = tuple[Coded, ...]
 Groups = tuple[Codes, ...]
 STABLE = frozenset({STABLE_ENTRY})
+
+
+class Everybody(Enum):
+    """Said aloud where a question is not about named patients: leaving the patients out must never mean everybody."""
+
+    EVERYBODY = "everybody"
+
+
+EVERYBODY: Final = Everybody.EVERYBODY
+
+
 APPROVED = frozenset({Status.APPROVED})
 
 

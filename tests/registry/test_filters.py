@@ -14,7 +14,7 @@ from ihe.metadata import Author, Coded, DocumentEntry, Folder
 from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, Status
 from ihe.values import earliest
 from registry.queries.parameters import ALWAYS, Period
-from registry.queries.stored_queries import Excluded, FindDocuments, FindFolders, FindSubmissionSets, like
+from registry.queries.stored_queries import EVERYBODY, Excluded, FindDocuments, FindFolders, FindSubmissionSets, like
 from registry.store import Store
 from tests.registry.submissions import CX, NOW, OTHER_CX, code, entry, folder, new_uuid, submission
 
@@ -186,7 +186,7 @@ def test_find_documents_in_sql_is_find_documents_in_python(store: Store, dice: r
         found_some.append(0 < len(found) < len(mine))
         both = {each.facts.entry_uuid for each in store.find_documents(query, {CX, OTHER_CX}, leaf=False)}
         assert both == {each.entry_uuid for each in (*mine, *theirs) if wanted(each, query)}
-        everybodys = {each.facts.entry_uuid for each in store.find_documents(query, None, leaf=False)}
+        everybodys = {each.facts.entry_uuid for each in store.find_documents(query, EVERYBODY, leaf=False)}
         assert everybodys == both
 
     check()
@@ -241,7 +241,7 @@ def test_find_folders_in_sql_is_find_folders_in_python(store: Store, dice: rando
         matching = [each for each in made if Status.APPROVED in query.statuses and overlaps(query.codes, each.codes)]
         found = set(store.gather(query, {CX}, leaf=False).roots)
         assert found == {each.entry_uuid for each in matching if each.patient_id == CX}
-        assert set(store.gather(query, None, leaf=False).roots) == {each.entry_uuid for each in matching}
+        assert set(store.gather(query, EVERYBODY, leaf=False).roots) == {each.entry_uuid for each in matching}
         found_some.append(0 < len(found) < 25)
 
     check()

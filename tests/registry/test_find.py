@@ -10,8 +10,9 @@ import pytest
 from ihe.metadata import Author, Coded, DocumentEntry
 from ihe.names import STABLE_ENTRY, Status
 from ihe.values import earliest
+from registry.database.engine import Database
 from registry.queries.parameters import Period
-from registry.queries.stored_queries import FindDocuments, like
+from registry.queries.stored_queries import EVERYBODY, FindDocuments, like
 from registry.store import Store
 from tests.registry.submissions import CX, NOW, OTHER_CX, code, entry, submission
 
@@ -172,3 +173,12 @@ def test_statements_stay_few_however_many_alternatives_there_are(store: Store, s
         assert bool(found) == (length > 7)
     info = store._reader._statements._built.cache_info()
     assert info.currsize <= 5
+
+
+def test_a_question_that_names_nobody_is_never_taken_for_one_about_everybody(store: Store, database: Database) -> None:
+    store.register(submission(entry()), "ous", NOW)
+    query = FindDocuments(CX, APPROVED)
+    assert store.find_documents(query, frozenset(), leaf=False) == ()
+    assert len(store.find_documents(query, EVERYBODY, leaf=False)) == 1
+    with pytest.raises(ValueError, match="never of everybody"), database.reading() as connection:
+        store._reader.find(connection, query, {}, False)
