@@ -110,6 +110,33 @@ class Event:
     note: str = ""
 
 
+def unasked(
+    at: datetime,
+    wall: datetime,
+    simulated: bool,
+    kind: Kind,
+    note: str,
+    *,
+    correlation: str = "",
+    patient_id: str = "",
+) -> Event:
+    """The event of what nobody asked for over a listener: something the node or its operator did."""
+    return Event(
+        kind=kind,
+        transaction="",
+        at=at,
+        wall=wall,
+        simulated=simulated,
+        correlation=correlation,
+        message_id="",
+        listener="",
+        address="",
+        certificate="",
+        patient_id=patient_id,
+        note=note,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """The constant part of every event of one exchange; its methods make the events."""
@@ -156,6 +183,10 @@ class Exchange:
             policy=self.policy,
         )
 
+    def _about(self, kind: Kind, subject: Subject, patient_ids: Sequence[str]) -> Event:
+        first, *others = patient_ids or ("",)
+        return replace(self.event(kind, subject, first), patients=tuple(others))
+
     def refused(self, refusal: Refusal) -> Event:
         """Rows A1-A9: a fault is about to be sent."""
         return replace(self.event(Kind.REFUSED, refusal.subject), reason=refusal.reason.value, note=refusal.note)
@@ -172,9 +203,7 @@ class Exchange:
 
     def releasing(self, subject: Subject, patient_ids: Sequence[str], objects: Sequence[Object]) -> Event:
         """ITI-43, before the first byte leaves. Machines may ask across patients: all of them are told."""
-        first, *others = patient_ids or ("",)
-        bare = self.event(Kind.RELEASING, subject, first)
-        return replace(bare, patients=tuple(others), objects=tuple(objects))
+        return replace(self._about(Kind.RELEASING, subject, patient_ids), objects=tuple(objects))
 
     def released(
         self, subject: Subject, patient_ids: Sequence[str], objects: Sequence[Object], note: str = ""
@@ -196,8 +225,7 @@ class Exchange:
         self, subject: Subject, patient_ids: Sequence[str], submission: str, objects: Sequence[Object]
     ) -> Event:
         """ITI-57 and ITI-92, durable before the commit: new versions, and what they or their operations change."""
-        first, *others = patient_ids or ("",)
-        bare = replace(self.event(Kind.UPDATING, subject, first), patients=tuple(others))
+        bare = self._about(Kind.UPDATING, subject, patient_ids)
         return replace(bare, submission_set_unique_id=submission, objects=tuple(objects))
 
     def updated(self, subject: Subject, patient_ids: Sequence[str], submission: str, resent: bool = False) -> Event:
@@ -207,9 +235,7 @@ class Exchange:
 
     def removing(self, subject: Subject, patient_ids: Sequence[str], objects: Sequence[Object]) -> Event:
         """ITI-62, durable before the commit: everything the message names."""
-        first, *others = patient_ids or ("",)
-        bare = replace(self.event(Kind.REMOVING, subject, first), patients=tuple(others))
-        return replace(bare, objects=tuple(objects))
+        return replace(self._about(Kind.REMOVING, subject, patient_ids), objects=tuple(objects))
 
     def removed(self, subject: Subject, patient_ids: Sequence[str]) -> Event:
         """ITI-62, after the commit."""
@@ -217,10 +243,9 @@ class Exchange:
 
     def feeding(self, subject: Subject, patient_ids: Sequence[str], subsumed: str = "") -> Event:
         """ITI-8 and ITI-44, durable before the commit: patients become known, or one of them lives on under another."""
-        first, *others = patient_ids or ("",)
         if subsumed:
-            return replace(self.event(Kind.MERGING, subject, first), patients=(subsumed,))
-        return replace(self.event(Kind.FEEDING, subject, first), patients=tuple(others))
+            return self._about(Kind.MERGING, subject, (*patient_ids, subsumed))
+        return self._about(Kind.FEEDING, subject, patient_ids)
 
     def fed(self, subject: Subject, patient_ids: Sequence[str], subsumed: str = "", note: str = "") -> Event:
         """ITI-8 and ITI-44, after the commit; or alone, where the message changed nothing."""

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from audit import segment
-from audit.event import Event, Kind, Recorder
+from audit.event import Kind, Recorder, unasked
 from audit.segment import Anchor, Broken, Header, Segment
 from audit.wire import Unreadable
 from policy.facts import Clock
@@ -62,7 +62,7 @@ def remove(folder: Path, cuts: tuple[Cut, ...], audit: Recorder, clock: Clock) -
     removed = 0
     with hold(folder, exclusive=True):
         for cut in cuts:
-            audit.record(_event(cut.note, clock))
+            audit.record(unasked(clock.now(), clock.wall(), clock.simulated, Kind.NODE, cut.note))
             _write(segment.anchor_path(folder, cut.worker), cut.anchor.write())
             for each in cut.files:
                 with suppress(FileNotFoundError):
@@ -129,22 +129,6 @@ def _header(newest: Segment) -> Header | None:
     with newest.path.open("rb") as file:
         line = file.readline()
     return Header.read(line[:-1]) if line.endswith(b"\n") else None
-
-
-def _event(note: str, clock: Clock) -> Event:
-    return Event(
-        kind=Kind.NODE,
-        transaction="",
-        at=clock.now(),
-        wall=clock.wall(),
-        simulated=clock.simulated,
-        correlation="",
-        message_id="",
-        listener="",
-        address="",
-        certificate="",
-        note=note,
-    )
 
 
 def _write(path: Path, raw: bytes) -> None:

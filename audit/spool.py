@@ -13,11 +13,11 @@ import os
 import threading
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 
 from audit import segment, wire
-from audit.event import Event, Kind, RecordLost
+from audit.event import Event, Kind, RecordLost, unasked
 from audit.recovery import SETTLES, Found, look
 from audit.segment import Head, Header, Segment
 from ihe.errors import clip
@@ -294,8 +294,8 @@ class Spool:
     def _dated(self, found: Found) -> Event | None:
         """An empty node event at the time of recovery, or None where nothing tells the time."""
         if self._clock is not None:
-            return _note(self._clock.now(), self._clock.wall(), self._clock.simulated)
-        return found.newest and _note(found.newest.at, found.newest.wall, found.newest.simulated)
+            return unasked(self._clock.now(), self._clock.wall(), self._clock.simulated, Kind.NODE, "")
+        return found.newest and _node(found.newest, "").event
 
 
 def _day(event: Event) -> str:
@@ -303,25 +303,8 @@ def _day(event: Event) -> str:
 
 
 def _node(dated: Event, note: str) -> _Waiting:
-    event = _note(dated.at, dated.wall, dated.simulated, note)
+    event = unasked(dated.at, dated.wall, dated.simulated, Kind.NODE, note)
     return _Waiting(event, wire.write(event))
-
-
-def _note(at: datetime, wall: datetime, simulated: bool, note: str = "") -> Event:
-    """Something the node itself has to say."""
-    return Event(
-        kind=Kind.NODE,
-        transaction="",
-        at=at,
-        wall=wall,
-        simulated=simulated,
-        correlation="",
-        message_id="",
-        listener="",
-        address="",
-        certificate="",
-        note=note,
-    )
 
 
 def _write(file: int, raw: bytes) -> None:

@@ -161,7 +161,8 @@ def extend(connection: Connection, identities: Iterable[str], now: datetime, by:
 def decide_again(connection: Connection) -> int:
     """Makes every decision that is under way be made again once this is committed, as a change of a block does.
 
-    For writers that take away what a decision may stand on; to be called last. Returns the change's number.
+    For writers that take away what a decision may stand on. Returns the change's number; whoever sets a block, merges
+    or separates waits for the commit, so what only takes away calls it last, and what looks at blocks calls it first.
     """
     journal = block_journal.update().where(block_journal.c.id == 1).values(sequence=block_journal.c.sequence + 1)
     return int(connection.execute(journal.returning(block_journal.c.sequence)).scalar_one())

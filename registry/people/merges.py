@@ -18,13 +18,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from policy.blocks import Block
-from registry.blocks import BlockChange, extend, from_terms, identities_of, keep, to_terms
+from registry.blocks import BlockChange, decide_again, extend, from_terms, identities_of, keep, to_terms
 from registry.database.engine import Undone
 from registry.database.rows import instant, microseconds
 from registry.database.tables import (
     block,
     block_history,
-    block_journal,
     patient,
     patient_alias,
     patient_history,
@@ -99,7 +98,7 @@ def merge(connection: Connection, survivor: str, subsumed: str, by: str, now: da
     if survivor == subsumed:
         raise MergeRefused(Obstacle.SAME)
     # First of all: a block that is being set meanwhile is set before this begins, or on the person it has made.
-    sequence = _turn(connection)
+    sequence = decide_again(connection)
     for each in sorted((survivor, subsumed)) if ahead else ():
         make_known(connection, each)
     stands = _locked(connection, (survivor, subsumed))
@@ -131,7 +130,7 @@ def separate(connection: Connection, subsumed: str, by: str, now: datetime) -> S
     Documents are shown under the person of the identifier they were registered for. Counts as a change to blocks.
     Raises: MergeRefused.
     """
-    sequence = _turn(connection)
+    sequence = decide_again(connection)
     survivor = survivor_of(connection, subsumed)
     if survivor in (None, subsumed):
         raise MergeRefused(Obstacle.NOT_SUBSUMED)
@@ -173,12 +172,6 @@ def merges_in_force(lines: Sequence[Line]) -> tuple[Line, ...]:
 
 
 # Pointers ------------------------------------------------------------------------------------------------------------
-
-
-def _turn(connection: Connection) -> int:
-    """The number of this change, held until it is committed: setters of blocks and other merges wait."""
-    journal = block_journal.update().where(block_journal.c.id == 1).values(sequence=block_journal.c.sequence + 1)
-    return int(connection.execute(journal.returning(block_journal.c.sequence)).scalar_one())
 
 
 def _locked(connection: Connection, patient_ids: Iterable[str]) -> dict[str, str]:

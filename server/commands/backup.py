@@ -70,21 +70,14 @@ def retention(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Remove audit files and tombstones whose time is over, as [retention] says. A running node does so by itself."""
-    from audit.event import RecordLost
     from audit.segment import Broken
-    from audit.spool import Spool
-    from registry.database.engine import DatabaseMissing, StoreTrouble, open_database
-    from registry.migrations import check
-    from server.clock import ClockUnreadable, open_clock
-    from server.config import MIB
+    from registry.database.engine import StoreTrouble
+    from server.commands.hand import opened
     from server.retention import clear, due
 
     settings = config_of(config)
     try:
-        database = open_database(settings.database_url)
-        try:
-            check(database)
-            clock = open_clock(settings)
+        with opened(settings) as (database, clock, trail):
             if dry_run:
                 found = due(settings, database, clock)
                 for cut in found.cuts:
@@ -92,14 +85,8 @@ def retention(
                     console().print(f"{cut.worker}: {len(cut.files)} files, {first} to {last}, {cut.size:,} bytes")
                 console().print(f"{found.tombstones:,} tombstones")
                 return
-            trail = Spool(settings.audit_folder, "cli", clock=clock, reserve=settings.audit.reserve_mib * MIB)
-            try:
-                removed, forgotten = clear(settings, database, trail, clock)
-            finally:
-                trail.close()
-        finally:
-            database.close()
-    except (DatabaseMissing, StoreTrouble, RecordLost, ClockUnreadable, Broken) as trouble:
+            removed, forgotten = clear(settings, database, trail, clock)
+    except (StoreTrouble, Broken) as trouble:
         stop(str(trouble))
     except OSError as problem:
         stop(f"{settings.audit_folder}: {problem.strerror}")

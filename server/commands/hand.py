@@ -48,19 +48,8 @@ def opened(settings: Config) -> Iterator[tuple[Database, Clock, Spool]]:
 
 def by_hand(clock: Clock, kind: Kind, patient_id: str, did: str, by: str, reason: str) -> Event:
     """The event of something an operator did: no exchange, no caller. `did` is what the note says was done."""
-    from audit.event import Event
+    from audit.event import unasked
 
-    return Event(
-        kind=kind,
-        transaction="",
-        at=clock.now(),
-        wall=clock.wall(),
-        simulated=clock.simulated,
-        correlation=secrets.token_hex(16),
-        message_id="",
-        listener="",
-        address="",
-        certificate="",
-        patient_id=patient_id,
-        note=f"{did} by {by}" + (f": {reason}" if reason else ""),
-    )
+    note = f"{did} by {by}" + (f": {reason}" if reason else "")
+    times = clock.now(), clock.wall(), clock.simulated
+    return unasked(*times, kind, note, correlation=secrets.token_hex(16), patient_id=patient_id)
