@@ -14,9 +14,12 @@ from sqlalchemy.engine import URL, Connection
 from registry.database import tables
 from registry.database.engine import Database, open_database
 from registry.database.statements import Prepared
+from registry.desk import Desk
 from registry.migrations import migrate
 from registry.store import Store
 from tests.databases import text_of
+from tests.policy.casebook import machine, person
+from tests.registry.desks import OUS, UNN, Trail, desk_for, machine_policy
 
 _SEEDED = {
     tables.patient: tables.patient.c.patient_key != tables.DECOY_KEY,
@@ -129,3 +132,21 @@ def bodies_read_for(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     monkeypatch.setattr(Prepared, "rows", note)
     return bound
+
+
+@pytest.fixture
+def trail() -> Trail:
+    """What the desks of a test record."""
+    return Trail()
+
+
+@pytest.fixture
+def anne(store: Store, database: Database, trail: Trail) -> Desk:
+    """The desk at which Anne asks about P1."""
+    return desk_for(person("Anne", "P1"), database, trail, registers={"ous": (OUS,), "unn": (UNN,)})
+
+
+@pytest.fixture
+def ous(store: Store, database: Database, trail: Trail) -> Desk:
+    """The desk at which OUS looks at what it registered."""
+    return desk_for(machine("ous"), database, trail, policy=machine_policy(), registers={"ous": (OUS,)})

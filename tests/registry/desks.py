@@ -17,7 +17,7 @@ from registry.blocks import BlockBook
 from registry.database.engine import Database
 from registry.desk import Desk
 from registry.store import Store
-from tests.policy.casebook import NOW, SYSTEM, pilot
+from tests.policy.casebook import NOW, SYSTEM, pilot, pilot_texts, policy_of
 from tests.registry.submissions import code
 
 OUS = "2.999.578.1.1"
@@ -121,3 +121,22 @@ def errors_of(reply: Reply) -> list[tuple[str, str]]:
 def ids_of(reply: Reply) -> list[str]:
     """entryUUIDs of the objects in an answer."""
     return re.findall(r'<(?:ExtrinsicObject|ObjectRef)[^>]* id="([^"]*)"', reply.body.decode())
+
+
+def machine_policy(signing: str = "any") -> Policy:
+    """The pilot's, and one more agreement: every machine may see what it registered itself (agreement `own`)."""
+    agreements = f"""
+[agreement.verify]
+channel = "machine"
+sources = "own"
+machines = "any"
+kinds = "any"
+valid_from = 2020-01-01T00:00:00+01:00
+valid_to = "open"
+availability = ["Approved", "Deprecated"]
+signing = "{signing}"
+max_age = "none"
+precision = "day"
+"""
+    texts = pilot_texts()
+    return policy_of(frozenset({**texts, "agreements.toml": texts["agreements.toml"] + agreements}.items()))

@@ -12,6 +12,7 @@ from ihe import xml
 from ihe.metadata import Association, DocumentEntry, Folder, Submission
 from ihe.names import AssociationType, QueryId, Status
 from ihe.soap import Call, Reply
+from registry.database.rows import stamp
 from registry.desk import Desk
 from registry.query import answer_query
 from registry.store import Store
@@ -28,6 +29,12 @@ APPROVED = ("Status", f"('{Status.APPROVED}')")
 BOTH = ("Status", f"('{Status.APPROVED}','{Status.DEPRECATED}')")
 _WHOLE = written.submission(written.with_folder())
 ENTRY_BODY, SET_BODY, FOLDER_BODY = _WHOLE.entries[0].body, _WHOLE.submission_set.body, _WHOLE.folders[0].body
+
+FILED = stamp(LONG_AGO)
+RPLC, APND = AssociationType.RPLC, AssociationType.APND
+ASSOCIATIONS, AND_ASSOCIATIONS = QueryId.GET_ASSOCIATIONS, QueryId.GET_DOCUMENTS_AND_ASSOCIATIONS
+OF_DOCUMENT, SETS = QueryId.GET_FOLDERS_FOR_DOCUMENT, QueryId.GET_SUBMISSION_SETS
+SET_AND, FOLDER_AND = QueryId.GET_SUBMISSION_SET_AND_CONTENTS, QueryId.GET_FOLDER_AND_CONTENTS
 
 
 def entry(patient: str = P1, **changes: Any) -> DocumentEntry:

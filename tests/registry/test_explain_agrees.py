@@ -29,10 +29,9 @@ from registry.rules.table import RULES
 from tests.ihe.messages import fault_of
 from tests.policy.casebook import machine
 from tests.registry.conftest import _empty
-from tests.registry.desks import PEER, Trail, desk_for, errors_of, status_of
+from tests.registry.desks import PEER, Trail, desk_for, errors_of, machine_policy, status_of
 from tests.registry.messages import ASK, FIND, PERSON, REGISTER, SUBMISSION, refusing, told
 from tests.registry.test_any_message import spoil
-from tests.registry.test_query import machine_policy
 
 PIECES = ["'", "(", ")", ",", "a^^b", "''", '"', " ", "1", "x", "%", "\u2019", "=", "&"]
 SEEDS = st.integers(0, 2**32)

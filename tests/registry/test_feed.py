@@ -27,11 +27,6 @@ CHILD = "02911160008"
 
 
 @pytest.fixture
-def trail() -> Trail:
-    return Trail()
-
-
-@pytest.fixture
 def desk(database: Database, trail: Trail) -> FeedDesk:
     domain = Domain(namespaces={"FNR": F_NUMBER, "DNR": D_NUMBER})
     return FeedDesk(

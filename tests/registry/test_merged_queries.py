@@ -12,18 +12,23 @@ from registry.database.engine import Database
 from registry.query import answer_query
 from registry.store import Store
 from tests.policy.casebook import NOW, block, cx, machine, person
-from tests.registry.desks import LONG_AGO, OUS, PEER, SUMMARY, Trail, desk_for, find_documents, ids_of, status_of
+from tests.registry.desks import (
+    LONG_AGO,
+    OUS,
+    PEER,
+    SUMMARY,
+    Trail,
+    desk_for,
+    find_documents,
+    ids_of,
+    machine_policy,
+    status_of,
+)
 from tests.registry.submissions import entry, submission
-from tests.registry.test_query import machine_policy
 
 F, D, OLD = cx("P4"), cx("P3"), cx("P1")
 PATIENTS = {F: "P4", D: "P3", OLD: "P1"}
 """The casebook's names."""
-
-
-@pytest.fixture
-def trail() -> Trail:
-    return Trail()
 
 
 @pytest.fixture

@@ -52,11 +52,6 @@ multi_patient = {str(across).lower()}
 
 
 @pytest.fixture
-def trail() -> Trail:
-    return Trail()
-
-
-@pytest.fixture
 def lab(store: Store, database: Database, trail: Trail) -> Desk:
     return desk_for(machine("lab"), database, trail, policy=agreement(True), across=Across.ANY)
 

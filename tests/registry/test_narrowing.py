@@ -14,11 +14,10 @@ from registry.queries.catalogue import CATALOGUE
 from registry.query import answer_query
 from registry.store import Store
 from tests.policy.casebook import machine
-from tests.registry.desks import OUS, PEER, Trail, desk_for, errors_of, query_call, status_of
+from tests.registry.desks import OUS, PEER, Trail, desk_for, errors_of, machine_policy, query_call, status_of
 from tests.registry.related import P1, P2, Put, entry, folder, objects_of, put
 from tests.registry.submissions import CX
 from tests.registry.test_catalogue import VALUES
-from tests.registry.test_query import machine_policy
 
 SINGLE = [each for each in QueryId if each not in MULTI_PATIENT]
 BOUNDED = settings(

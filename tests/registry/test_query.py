@@ -21,7 +21,7 @@ from registry.database.tables import patient_key
 from registry.query import answer_query
 from registry.store import Store
 from tests.ihe import submissions as written
-from tests.policy.casebook import NOW, PILOT, block, cx, machine, person, pilot_texts, policy_of
+from tests.policy.casebook import NOW, PILOT, block, cx, machine, person, policy_of
 from tests.registry.desks import (
     DE,
     HOME,
@@ -35,6 +35,7 @@ from tests.registry.desks import (
     find_documents,
     get_documents,
     ids_of,
+    machine_policy,
     query_call,
     status_of,
 )
@@ -42,11 +43,6 @@ from tests.registry.submissions import entry, new_uuid, relation, submission
 
 P1, P2 = cx("P1"), cx("P2")
 BODY = written.submission(written.one_document()).entries[0].body
-
-
-@pytest.fixture
-def trail() -> Trail:
-    return Trail()
 
 
 @pytest.fixture
@@ -292,24 +288,6 @@ def test_without_rules_or_a_trail_nobody_is_answered(
     with pytest.raises(SoapFault) as fault:
         answer_query(find_documents(P1), PEER, desk_for(anne(), database, trail, **broken))
     assert (fault.value.code, fault.value.relates_to) == (FaultCode.RECEIVER, "urn:uuid:message")
-
-
-def machine_policy(signing: str = "any") -> Any:
-    agreements = f"""
-[agreement.verify]
-channel = "machine"
-sources = "own"
-machines = "any"
-kinds = "any"
-valid_from = 2020-01-01T00:00:00+01:00
-valid_to = "open"
-availability = ["Approved", "Deprecated"]
-signing = "{signing}"
-max_age = "none"
-precision = "day"
-"""
-    texts = pilot_texts()
-    return policy_of(frozenset({**texts, "agreements.toml": texts["agreements.toml"] + agreements}.items()))
 
 
 def test_a_machine_sees_what_it_registered_and_a_replaced_entry_with_its_replacement(

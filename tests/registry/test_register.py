@@ -48,11 +48,6 @@ def count(store: Store) -> int:
     return len(store.find_documents(query, {written.PATIENT}, leaf=True))
 
 
-@pytest.fixture
-def trail() -> Trail:
-    return Trail()
-
-
 def test_a_registered_document_is_found_and_its_intent_came_first(
     store: Store, database: Database, trail: Trail
 ) -> None:

@@ -9,28 +9,34 @@ import pytest
 
 from audit.event import Kind
 from ihe import xml
-from ihe.names import AssociationType, QueryId
+from ihe.names import QueryId
 from ihe.soap import Call
 from registry.blocks import BlockBook
 from registry.database.engine import Database
 from registry.database.rows import stamp
 from registry.desk import Desk
 from registry.store import Store
-from tests.policy.casebook import NOW, block, machine, person
+from tests.policy.casebook import NOW, block
 from tests.registry.desks import (
     LONG_AGO,
-    OUS,
     UNN,
     Trail,
-    desk_for,
     get_documents,
 )
 from tests.registry.related import (
+    AND_ASSOCIATIONS,
+    ASSOCIATIONS,
     BOTH,
     FD,
+    FILED,
+    FOLDER_AND,
     MEMBER,
+    OF_DOCUMENT,
     P1,
     P2,
+    RPLC,
+    SET_AND,
+    SETS,
     Put,
     ask,
     entry,
@@ -46,30 +52,6 @@ from tests.registry.related import (
     with_returns,
 )
 from tests.registry.submissions import new_uuid, relation
-from tests.registry.test_query import machine_policy
-
-FILED = stamp(LONG_AGO)
-RPLC, APND = AssociationType.RPLC, AssociationType.APND
-ASSOCIATIONS, AND_ASSOCIATIONS = QueryId.GET_ASSOCIATIONS, QueryId.GET_DOCUMENTS_AND_ASSOCIATIONS
-OF_DOCUMENT, SETS = QueryId.GET_FOLDERS_FOR_DOCUMENT, QueryId.GET_SUBMISSION_SETS
-SET_AND, FOLDER_AND = QueryId.GET_SUBMISSION_SET_AND_CONTENTS, QueryId.GET_FOLDER_AND_CONTENTS
-
-
-@pytest.fixture
-def trail() -> Trail:
-    return Trail()
-
-
-@pytest.fixture
-def anne(store: Store, database: Database, trail: Trail) -> Desk:
-    """The desk at which Anne asks about P1."""
-    return desk_for(person("Anne", "P1"), database, trail, registers={"ous": (OUS,), "unn": (UNN,)})
-
-
-@pytest.fixture
-def ous(database: Database, trail: Trail) -> Desk:
-    """The desk at which OUS looks at what it registered."""
-    return desk_for(machine("ous"), database, trail, policy=machine_policy(), registers={"ous": (OUS,)})
 
 
 def test_what_is_hidden_takes_along_what_speaks_of_it(store: Store, anne: Desk, trail: Trail) -> None:

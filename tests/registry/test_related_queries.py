@@ -12,10 +12,9 @@ from ihe.names import ON_DEMAND_ENTRY, STABLE_ENTRY, AssociationType, QueryId, S
 from ihe.soap import Call
 from registry.blocks import BlockBook
 from registry.database.engine import Database
-from registry.database.rows import stamp
 from registry.desk import Desk
 from registry.store import Store
-from tests.policy.casebook import NOW, block, cx, machine, person
+from tests.policy.casebook import NOW, block, cx, person
 from tests.registry.desks import (
     DE,
     LONG_AGO,
@@ -30,11 +29,20 @@ from tests.registry.desks import (
     status_of,
 )
 from tests.registry.related import (
+    AND_ASSOCIATIONS,
+    APND,
+    ASSOCIATIONS,
     BOTH,
     FD,
+    FILED,
+    FOLDER_AND,
     MEMBER,
+    OF_DOCUMENT,
     P1,
     P2,
+    RPLC,
+    SET_AND,
+    SETS,
     SS,
     Put,
     ask,
@@ -53,30 +61,6 @@ from tests.registry.related import (
     with_returns,
 )
 from tests.registry.submissions import code, new_uuid, relation, submission
-from tests.registry.test_query import machine_policy
-
-FILED = stamp(LONG_AGO)
-RPLC, APND = AssociationType.RPLC, AssociationType.APND
-ASSOCIATIONS, AND_ASSOCIATIONS = QueryId.GET_ASSOCIATIONS, QueryId.GET_DOCUMENTS_AND_ASSOCIATIONS
-OF_DOCUMENT, SETS = QueryId.GET_FOLDERS_FOR_DOCUMENT, QueryId.GET_SUBMISSION_SETS
-SET_AND, FOLDER_AND = QueryId.GET_SUBMISSION_SET_AND_CONTENTS, QueryId.GET_FOLDER_AND_CONTENTS
-
-
-@pytest.fixture
-def trail() -> Trail:
-    return Trail()
-
-
-@pytest.fixture
-def anne(store: Store, database: Database, trail: Trail) -> Desk:
-    """The desk at which Anne asks about P1."""
-    return desk_for(person("Anne", "P1"), database, trail, registers={"ous": (OUS,), "unn": (UNN,)})
-
-
-@pytest.fixture
-def ous(database: Database, trail: Trail) -> Desk:
-    """The desk at which OUS looks at what it registered."""
-    return desk_for(machine("ous"), database, trail, policy=machine_policy(), registers={"ous": (OUS,)})
 
 
 @pytest.fixture

@@ -14,25 +14,15 @@ from registry.database.tables import uuid_bytes
 from registry.desk import Desk
 from registry.query import answer_query
 from registry.store import Store
-from tests.policy.casebook import NOW, block, machine, person
-from tests.registry.desks import OUS, PEER, Trail, desk_for, errors_of, find_documents, get_documents, status_of
+from tests.policy.casebook import NOW, block
+from tests.registry.desks import (
+    PEER,
+    errors_of,
+    find_documents,
+    get_documents,
+    status_of,
+)
 from tests.registry.related import BOTH, P1, P2, again, entry, find_folders, folder, get, objects_of, put
-from tests.registry.test_query import machine_policy
-
-
-@pytest.fixture
-def trail() -> Trail:
-    return Trail()
-
-
-@pytest.fixture
-def anne(store: Store, database: Database, trail: Trail) -> Desk:
-    return desk_for(person("Anne", "P1"), database, trail)
-
-
-@pytest.fixture
-def ous(store: Store, database: Database, trail: Trail) -> Desk:
-    return desk_for(machine("ous"), database, trail, policy=machine_policy(), registers={"ous": (OUS,)})
 
 
 def found(call: object, desk: Desk) -> set[str]:
